@@ -1,0 +1,37 @@
+package wsstats
+
+import (
+	"sync/atomic"
+
+	"github.com/wsstats/wsstatsreceiver/wire"
+)
+
+// conn is a connection of the application that is observed. Its fields do not
+// change after Agent.open, but for closed.
+type conn struct {
+	id       string // 32 lower-case hex digits from 128 random bits
+	role     wire.Role
+	shared   bool // both ends know id
+	url      string
+	protocol string // "ws" or "wss"
+	peerIP   string
+	peerPort int
+	openedAt int64       // Unix ns, 0: the opening was not seen
+	closed   atomic.Bool // the close was recorded
+}
+
+// record is one event as the ring holds it: small, without pointers of its own
+// for a message.
+type record struct {
+	conn       *conn
+	extra      *wire.Event // of the rare kinds: further attributes, ids and parents of a handshake, close or error; nil for messages
+	time       int64       // Unix ns: when the event began
+	duration   int64       // ns, -1: none
+	seq        int64       // ordinal from 1, 0: none
+	size       int64       // payload bytes, -1: not known
+	compressed int64       // bytes of a compressed message, -1: not compressed
+	frames     int32       // 0: not stated
+	kind       wire.Kind
+	typ        wire.MessageType
+	dir        wire.Direction
+}
