@@ -1,6 +1,9 @@
 package wire
 
-import "math"
+import (
+	"math"
+	"math/bits"
+)
 
 // Attr names an attribute of the ws.* conventions that a row keeps in a field
 // of its own. Every other attribute is the user's and is kept in Attrs.User.
@@ -279,3 +282,6 @@ func (as *Attrs) SetValue(a Attr, v Value) {
 		as.nums[a-firstNumber] = v.num
 	}
 }
+
+// Len is how many attributes of the conventions are set.
+func (as *Attrs) Len() int { return bits.OnesCount64(as.set) }

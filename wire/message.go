@@ -30,11 +30,13 @@ type Message struct {
 	Hello Hello // of FormHello
 	Batch Batch // of FormBatch and FormEvents
 
-	arena []byte     // unescaped strings
-	users []KeyValue // attributes of the user
-	elems []Value    // elements of arrays
-	links []Link
-	nums  []uint64 // bucket counts
+	single    bool       // the message is one bare event: places in it have no prefix
+	arena     []byte     // unescaped strings
+	users     []KeyValue // attributes of the user
+	elems     []Value    // elements of arrays
+	links     []Link
+	linkUsers []KeyValue // attributes of links
+	nums      []uint64   // bucket counts
 }
 
 // Hello opens a session that wants acknowledgements.
@@ -166,15 +168,25 @@ type Dropped struct {
 	Count  uint64
 }
 
-// Reset empties the message and keeps its memory.
+// Reset empties the message and keeps its memory, but for what an unusual
+// message made large.
 func (m *Message) Reset() {
 	m.Form = FormEvents
 	m.Hello = Hello{}
 	b := &m.Batch
 	*b = Batch{Connections: b.Connections[:0], Events: b.Events[:0], Stats: b.Stats[:0], Dropped: b.Dropped[:0]}
-	m.arena = m.arena[:0]
-	m.users = m.users[:0]
-	m.elems = m.elems[:0]
-	m.links = m.links[:0]
-	m.nums = m.nums[:0]
+	m.single = false
+	m.arena = emptied(m.arena, 1<<20)
+	m.users = emptied(m.users, 1<<16)
+	m.elems = emptied(m.elems, 1<<14)
+	m.links = emptied(m.links, 1<<14)
+	m.linkUsers = emptied(m.linkUsers, 1<<14)
+	m.nums = emptied(m.nums, 1<<17)
+}
+
+func emptied[T any](s []T, keep int) []T {
+	if cap(s) > keep {
+		return nil
+	}
+	return s[:0]
 }

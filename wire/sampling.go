@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math"
 	"strconv"
-	"strings"
 )
 
 // NeverSampled is the threshold that no randomness reaches: ratio 0.
@@ -15,7 +14,7 @@ const NeverSampled uint64 = 1 << 56
 // digits after the leading f's. Ratio is between 0 and 1; 0 is NeverSampled.
 func ThresholdFromRatio(ratio float64) uint64 {
 	switch {
-	case ratio <= 0:
+	case !(ratio > 0): // NaN too
 		return NeverSampled
 	case ratio >= 1:
 		return 0
@@ -25,7 +24,7 @@ func ThresholdFromRatio(ratio float64) uint64 {
 	if _, exp := math.Frexp(ratio); exp < 0 {
 		digits += -exp / 4
 	}
-	t := uint64(math.Round((1 - ratio) * (1 << 56)))
+	t := NeverSampled - uint64(math.Round(ratio*(1<<56))) // exact, which 1 - ratio is not
 	if digits >= 14 {
 		return min(t, NeverSampled-1)
 	}
@@ -36,20 +35,27 @@ func ThresholdFromRatio(ratio float64) uint64 {
 
 // FormatThreshold writes a threshold as the value of th: hex digits without
 // trailing zeros, "0" for 0. NeverSampled, which th cannot say, is a one and 14 zeros.
-func FormatThreshold(t uint64) string {
-	if t == 0 {
-		return "0"
+func FormatThreshold(t uint64) string { return string(AppendThreshold(nil, t)) }
+
+// AppendThreshold appends what FormatThreshold returns.
+func AppendThreshold(dst []byte, t uint64) []byte {
+	switch {
+	case t == 0:
+		return append(dst, '0')
+	case t >= NeverSampled:
+		return append(dst, neverText...)
 	}
-	if t >= NeverSampled {
-		return "100000000000000"
+	for t <<= 8; t != 0; t <<= 4 { // the 14 digits stand at the top
+		dst = append(dst, hexDigits[t>>60])
 	}
-	s := strconv.FormatUint(1<<56|t, 16)[1:]
-	return strings.TrimRight(s, "0")
+	return dst
 }
+
+const neverText = "100000000000000"
 
 // ParseThreshold reads what FormatThreshold writes: 1 to 14 hex digits, or the form of NeverSampled.
 func ParseThreshold(s string) (uint64, bool) {
-	if s == "100000000000000" {
+	if s == neverText {
 		return NeverSampled, true
 	}
 	return parseHex56(s, 1)
@@ -82,3 +88,6 @@ func parseHex56(s string, minDigits int) (uint64, bool) {
 func TraceRandomness(id TraceID) uint64 {
 	return binary.BigEndian.Uint64(id[8:]) & (1<<56 - 1)
 }
+
+// FormatRandomness writes 56 bits of randomness as the value of rv: 14 hex digits.
+func FormatRandomness(r uint64) string { return strconv.FormatUint(1<<56|r&(1<<56-1), 16)[1:] }

@@ -1,0 +1,332 @@
+package wire
+
+import (
+	"github.com/go-faster/jx"
+)
+
+// maxSeq is the largest number of a message: what every language holds exactly.
+const maxSeq = 1 << 53
+
+type batchKey uint8
+
+const (
+	batchUnknown batchKey = iota
+	batchSeq
+	batchResource
+	batchConnections
+	batchEvents
+	batchStats
+	batchDropped
+	batchThreshold
+	batchAggregates
+	batchEvent
+	batchHello
+)
+
+func batchField(key string) batchKey {
+	switch key {
+	case "seq":
+		return batchSeq
+	case "resource":
+		return batchResource
+	case "connections":
+		return batchConnections
+	case "events":
+		return batchEvents
+	case "stats":
+		return batchStats
+	case "dropped":
+		return batchDropped
+	case "threshold":
+		return batchThreshold
+	case "aggregates":
+		return batchAggregates
+	case "event":
+		return batchEvent
+	case "hello":
+		return batchHello
+	}
+	return batchUnknown
+}
+
+func (d *Decoder) batch() *MessageError {
+	d.m.Form = FormBatch
+	it, err := d.object()
+	if err != nil {
+		return err
+	}
+	var seen uint16
+	some := false
+	for d.nextKey(&it) {
+		key := view(it.Key())
+		field := batchField(key)
+		if field == batchUnknown {
+			if err := d.unknown(0, key); err != nil {
+				return err
+			}
+			continue
+		}
+		if seen&(1<<field) != 0 {
+			return d.duplicate(key)
+		}
+		seen |= 1 << field
+		if null, err := d.null(); err != nil {
+			return err
+		} else if null {
+			continue
+		}
+		some = true
+		if err := d.batchValue(field, key); err != nil {
+			return err
+		}
+	}
+	if err := d.endObject(&it); err != nil {
+		return err
+	}
+	if err := d.end(); err != nil {
+		return err
+	}
+	if !some {
+		return d.fail("", `expected "event", "hello" or a batch: "seq", "connections", "events", "stats", "dropped"`)
+	}
+	return nil
+}
+
+func (d *Decoder) batchValue(field batchKey, key string) (err *MessageError) {
+	b := &d.m.Batch
+	switch field {
+	case batchSeq:
+		return d.seq()
+	case batchResource:
+		b.HasResource = true
+		b.Resource, err = d.keyValues("resource", &d.m.users)
+		return err
+	case batchConnections:
+		return d.rows("connections", d.limits.Connections, (*Decoder).connection)
+	case batchEvents:
+		return d.events("events")
+	case batchStats:
+		return d.rows("stats", d.limits.Events, (*Decoder).stat)
+	case batchDropped:
+		return d.dropped()
+	case batchThreshold:
+		return d.threshold()
+	case batchAggregates:
+		b.Aggregates, _, err = d.boolean(key)
+		return err
+	default: // an event or a hello: see topObject
+		return d.fail(key, "not a batch")
+	}
+}
+
+func (d *Decoder) seq() *MessageError {
+	const want = "an integer from 1 to 2^53"
+	if d.typ != jx.Number {
+		return d.unexpectedNext("seq", want)
+	}
+	raw, err := d.json.Raw()
+	if err != nil {
+		return d.syntax(err)
+	}
+	seq, ok := parseSeq(raw)
+	if !ok {
+		return d.unexpected("seq", want, raw)
+	}
+	d.m.Batch.Seq = seq
+	return nil
+}
+
+func parseSeq(raw []byte) (uint64, bool) {
+	seq, ok := parseInt(raw)
+	if !ok || seq < 1 || seq > maxSeq {
+		return 0, false
+	}
+	return uint64(seq), true
+}
+
+func (d *Decoder) threshold() *MessageError {
+	const want = "1 to 14 lower-case hex digits"
+	if d.typ != jx.String {
+		return d.unexpectedNext("threshold", want)
+	}
+	raw, s, err := d.str()
+	if err != nil {
+		return err
+	}
+	t, ok := ParseThreshold(s)
+	if !ok {
+		return d.unexpected("threshold", want, raw)
+	}
+	d.m.Batch.Threshold, d.m.Batch.HasThreshold = t, true
+	return nil
+}
+
+// dropped decodes what the agent dropped: reason to count.
+func (d *Decoder) dropped() *MessageError {
+	if d.typ != jx.Object {
+		return d.unexpectedNext("dropped", "an object")
+	}
+	d.push("dropped", -1)
+	it, err := d.object()
+	if err != nil {
+		return err
+	}
+	base := len(d.names)
+	for d.nextKey(&it) {
+		key := view(it.Key())
+		if err := d.userKey(base, key); err != nil {
+			return err
+		}
+		n, ok, err := d.integer(key, 0)
+		if err != nil {
+			return err
+		}
+		if ok {
+			d.m.Batch.Dropped = append(d.m.Batch.Dropped, Dropped{Reason: key, Count: uint64(n)})
+		}
+	}
+	d.names = d.names[:base]
+	d.pop()
+	return d.endObject(&it)
+}
+
+func (d *Decoder) helloMessage() *MessageError {
+	d.m.Form = FormHello
+	it, err := d.object()
+	if err != nil {
+		return err
+	}
+	seen := false
+	for d.nextKey(&it) {
+		key := view(it.Key())
+		if key != "hello" {
+			if err := d.unknown(0, key); err != nil {
+				return err
+			}
+			continue
+		}
+		if seen {
+			return d.duplicate(key)
+		}
+		seen = true
+		if null, err := d.null(); err != nil {
+			return err
+		} else if null {
+			continue
+		}
+		if err := d.hello(); err != nil {
+			return err
+		}
+	}
+	if err := d.endObject(&it); err != nil {
+		return err
+	}
+	return d.end()
+}
+
+func (d *Decoder) hello() *MessageError {
+	if d.typ != jx.Object {
+		return d.unexpectedNext("hello", "an object")
+	}
+	d.push("hello", -1)
+	it, err := d.object()
+	if err != nil {
+		return err
+	}
+	const (
+		instance = 1 << iota
+		agent
+		resource
+		aggregates
+	)
+	var seen uint
+	h, base := &d.m.Hello, len(d.names)
+	for d.nextKey(&it) {
+		var field uint
+		key := view(it.Key())
+		switch key {
+		case "instance":
+			field = instance
+		case "agent":
+			field = agent
+		case "resource":
+			field = resource
+		case "aggregates":
+			field = aggregates
+		default:
+			if err := d.unknown(base, key); err != nil {
+				return err
+			}
+			continue
+		}
+		if seen&field != 0 {
+			return d.duplicate(key)
+		}
+		seen |= field
+		if null, err := d.null(); err != nil {
+			return err
+		} else if null {
+			continue
+		}
+		var err *MessageError
+		switch field {
+		case instance:
+			h.Instance, err = d.name128(key)
+		case agent:
+			err = d.agent()
+		case resource:
+			h.Resource, err = d.keyValues("resource", &d.m.users)
+		case aggregates:
+			h.Aggregates, _, err = d.boolean(key)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if h.Instance == "" {
+		return d.fail("instance", "is required")
+	}
+	d.names = d.names[:base]
+	d.pop()
+	return d.endObject(&it)
+}
+
+func (d *Decoder) agent() *MessageError {
+	if d.typ != jx.Object {
+		return d.unexpectedNext("agent", "an object")
+	}
+	d.push("agent", -1)
+	it, err := d.object()
+	if err != nil {
+		return err
+	}
+	h, base := &d.m.Hello, len(d.names)
+	var name, version bool
+	for d.nextKey(&it) {
+		key := view(it.Key())
+		var seen *bool
+		var value *string
+		switch key {
+		case "name":
+			seen, value = &name, &h.AgentName
+		case "version":
+			seen, value = &version, &h.AgentVersion
+		default:
+			if err := d.unknown(base, key); err != nil {
+				return err
+			}
+			continue
+		}
+		if *seen {
+			return d.duplicate(key)
+		}
+		*seen = true
+		var err *MessageError
+		if *value, err = d.text(key); err != nil {
+			return err
+		}
+	}
+	d.names = d.names[:base]
+	d.pop()
+	return d.endObject(&it)
+}

@@ -1,0 +1,429 @@
+package wire
+
+import (
+	"bytes"
+	"math"
+	"strconv"
+	"unicode/utf8"
+	"unsafe"
+
+	"github.com/go-faster/jx"
+)
+
+// view makes a string of bytes that live as long as the message.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// attribute decodes an attribute of a row into as. users is where the row's
+// own attributes begin in m.users, base where its keys begin in d.names.
+func (d *Decoder) attribute(as *Attrs, seen *uint64, base int, key string) *MessageError {
+	a, ok := ParseAttr(key)
+	if !ok {
+		return d.userAttribute(&d.m.users, base, key)
+	}
+	if *seen&(1<<a) != 0 {
+		return d.duplicate(key)
+	}
+	*seen |= 1 << a
+	return d.knownAttribute(as, a)
+}
+
+func (d *Decoder) knownAttribute(as *Attrs, a Attr) *MessageError {
+	info := &attrInfos[a]
+	if d.typ == jx.Null {
+		_, err := d.null()
+		return err
+	}
+	switch info.Type {
+	case TypeString:
+		return d.knownString(as, a)
+	case TypeInt:
+		i, ok, err := d.integer(info.Name, info.Min)
+		if ok {
+			as.SetInt(a, i)
+		}
+		return err
+	case TypeDouble:
+		f, ok, err := d.double(info.Name, info.Min)
+		if ok {
+			as.SetDouble(a, f)
+		}
+		return err
+	default:
+		b, ok, err := d.boolean(info.Name)
+		if ok {
+			as.SetBool(a, b)
+		}
+		return err
+	}
+}
+
+func (d *Decoder) knownString(as *Attrs, a Attr) *MessageError {
+	name := attrInfos[a].Name
+	switch {
+	case a == AttrConnectionID:
+		id, err := d.name128(name)
+		if id != "" {
+			as.SetStr(a, id)
+		}
+		return err
+	case a == AttrMessageID && d.typ == jx.Number:
+		raw, err := d.json.Raw()
+		if err != nil {
+			return d.syntax(err)
+		}
+		if !isInteger(raw) {
+			return d.unexpected(name, "a string or an integer", raw)
+		}
+		if string(raw) == "-0" {
+			raw = raw[1:]
+		}
+		as.SetStr(a, d.cut(view(raw)))
+		return nil
+	case d.typ != jx.String:
+		return d.unexpectedNext(name, "a string")
+	}
+	_, s, err := d.str()
+	if err != nil {
+		return err
+	}
+	as.SetStr(a, d.cut(s))
+	return nil
+}
+
+// userKey checks a key that is the user's.
+func (d *Decoder) userKey(base int, key string) *MessageError {
+	over, err := d.name(base, key)
+	if err != nil {
+		return err
+	}
+	switch {
+	case key == "":
+		return d.reject("", "a key is empty")
+	case len(key) > d.limits.KeyBytes:
+		return d.reject(key, "the key is longer than "+strconv.Itoa(d.limits.KeyBytes)+" bytes")
+	case over:
+		return d.reject("", "more than "+strconv.Itoa(d.limits.Attributes)+" attributes of the user")
+	}
+	return nil
+}
+
+// userAttribute decodes an attribute that is the user's and appends it to kvs.
+func (d *Decoder) userAttribute(kvs *[]KeyValue, base int, key string) *MessageError {
+	if err := d.userKey(base, key); err != nil {
+		return err
+	}
+	v, err := d.value(key)
+	if err == nil && v.Type != TypeEmpty && !d.row.bad {
+		*kvs = append(*kvs, KeyValue{key, v})
+	}
+	return err
+}
+
+// keyValues decodes an object of attributes that are all kept as they are.
+func (d *Decoder) keyValues(name string, kvs *[]KeyValue) ([]KeyValue, *MessageError) {
+	if d.typ != jx.Object {
+		return nil, d.unexpectedNext(name, "an object")
+	}
+	d.push(name, -1)
+	it, err := d.object()
+	if err != nil {
+		return nil, err
+	}
+	base, start := len(d.names), len(*kvs)
+	for d.nextKey(&it) {
+		if err := d.userAttribute(kvs, base, view(it.Key())); err != nil {
+			return nil, err
+		}
+	}
+	d.names = d.names[:base]
+	d.pop()
+	return (*kvs)[start:len(*kvs):len(*kvs)], d.endObject(&it)
+}
+
+// value decodes any value that an attribute may have; null is TypeEmpty, and
+// so is one that rejected the row.
+func (d *Decoder) value(key string) (Value, *MessageError) {
+	switch d.typ {
+	case jx.Array:
+		return d.arrayValue(key)
+	case jx.Object:
+		return Value{}, d.unexpectedNext(key, "a string, boolean, number or flat array")
+	default:
+		return d.scalar(key)
+	}
+}
+
+// scalar decodes a value that is no array and no object.
+func (d *Decoder) scalar(key string) (Value, *MessageError) {
+	switch d.typ {
+	case jx.String:
+		_, s, err := d.str()
+		return StringValue(d.cut(s)), err
+	case jx.Number:
+		raw, err := d.json.Raw()
+		if err != nil {
+			return Value{}, d.syntax(err)
+		}
+		if isInteger(raw) {
+			if i, ok := parseInt(raw); ok {
+				return IntValue(i), nil
+			}
+		}
+		f, ok := parseDouble(raw)
+		if !ok {
+			return Value{}, d.unexpected(key, "a number that a double can hold", raw)
+		}
+		return DoubleValue(f), nil
+	case jx.Bool:
+		b, err := d.json.Bool()
+		if err != nil {
+			return Value{}, d.syntax(err)
+		}
+		return BoolValue(b), nil
+	default: // null, or a syntax error
+		return Value{}, d.skip()
+	}
+}
+
+// arrayValue decodes a flat array of values of one type; integers among
+// doubles become doubles.
+func (d *Decoder) arrayValue(key string) (Value, *MessageError) {
+	const want = "a flat array of one type"
+	it, err := d.array()
+	if err != nil {
+		return Value{}, err
+	}
+	start, typ, ok := len(d.m.elems), TypeEmpty, true
+	for n := 0; d.nextElem(&it); n++ {
+		switch next := d.typ; {
+		case next == jx.Array || next == jx.Object || next == jx.Null:
+			if ok {
+				ok = false
+				err = d.reject(key, "expected "+want+", got "+typeName(next)+" in it")
+			}
+			if err == nil {
+				err = d.skip()
+			}
+			if err != nil {
+				return Value{}, err
+			}
+			continue
+		case n >= d.limits.Elements || !ok:
+			if n == d.limits.Elements {
+				d.m.Batch.ValuesCut++
+			}
+			if err := d.skip(); err != nil {
+				return Value{}, err
+			}
+			continue
+		}
+		v, err := d.scalar(key)
+		if err != nil {
+			return Value{}, err
+		}
+		switch {
+		case v.Type == TypeEmpty:
+			ok = false
+			continue
+		case typ == TypeEmpty:
+			typ = v.Type
+		case typ == TypeInt && v.Type == TypeDouble:
+			for i, e := range d.m.elems[start:] {
+				d.m.elems[start+i] = DoubleValue(float64(e.Int()))
+			}
+			typ = TypeDouble
+		case typ == TypeDouble && v.Type == TypeInt:
+			v = DoubleValue(float64(v.Int()))
+		case typ != v.Type:
+			ok = false
+			if err := d.reject(key, "expected "+want+", got several types"); err != nil {
+				return Value{}, err
+			}
+			continue
+		}
+		d.m.elems = append(d.m.elems, v)
+	}
+	if err := d.endArray(&it); err != nil || !ok {
+		return Value{}, err
+	}
+	return ArrayValue(d.m.elems[start:len(d.m.elems):len(d.m.elems)]), nil
+}
+
+// str reads a string: its text, and as it stands in the message. The text
+// aliases the message, or the arena where it had escapes.
+func (d *Decoder) str() ([]byte, string, *MessageError) {
+	raw, err := d.json.Raw()
+	if err != nil {
+		return nil, "", d.syntax(err)
+	}
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return raw, view(raw[1 : len(raw)-1]), nil
+	}
+	start := len(d.m.arena)
+	d.escape.ResetBytes(raw)
+	d.m.arena, err = d.escape.StrAppend(d.m.arena)
+	if err != nil {
+		return nil, "", d.syntax(err)
+	}
+	return raw, view(d.m.arena[start:]), nil
+}
+
+// text reads a string that is no attribute; null is "".
+func (d *Decoder) text(key string) (string, *MessageError) {
+	if null, err := d.null(); null || err != nil {
+		return "", err
+	}
+	if d.typ != jx.String {
+		return "", d.unexpectedNext(key, "a string")
+	}
+	_, s, err := d.str()
+	return d.cut(s), err
+}
+
+// cut shortens a value to the limit, at the beginning of a character.
+func (d *Decoder) cut(s string) string {
+	n := d.limits.ValueBytes
+	if len(s) <= n {
+		return s
+	}
+	d.m.Batch.ValuesCut++
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
+
+// name128 reads a connection id or an instance.
+func (d *Decoder) name128(key string) (string, *MessageError) {
+	const want = "a string of 1 to 128 printable characters"
+	if d.typ != jx.String {
+		return "", d.unexpectedNext(key, want)
+	}
+	raw, s, err := d.str()
+	if err != nil {
+		return "", err
+	}
+	if s == "" || len(s) > 128 && utf8.RuneCountInString(s) > 128 || !isPrintable(s) {
+		return "", d.unexpected(key, want, raw)
+	}
+	return s, nil
+}
+
+// boolean reads a boolean; ok is false for null and for what is none.
+func (d *Decoder) boolean(key string) (b, ok bool, _ *MessageError) {
+	if null, err := d.null(); null || err != nil {
+		return false, false, err
+	}
+	if d.typ != jx.Bool {
+		return false, false, d.unexpectedNext(key, "true or false")
+	}
+	b, err := d.json.Bool()
+	if err != nil {
+		return false, false, d.syntax(err)
+	}
+	return b, true, nil
+}
+
+// integer reads an integer of at least min; ok is false for null and for what is none.
+func (d *Decoder) integer(key string, least float64) (i int64, ok bool, _ *MessageError) {
+	if null, err := d.null(); null || err != nil {
+		return 0, false, err
+	}
+	if d.typ != jx.Number {
+		return 0, false, d.unexpectedNext(key, "an integer")
+	}
+	raw, err := d.json.Raw()
+	if err != nil {
+		return 0, false, d.syntax(err)
+	}
+	i, ok = parseInt(raw)
+	switch {
+	case !ok:
+		return 0, false, d.unexpected(key, "an integer", raw)
+	case float64(i) < least:
+		return 0, false, d.unexpected(key, "an integer of at least "+strconv.Itoa(int(least)), raw)
+	}
+	return i, true, nil
+}
+
+// double reads a number of at least min; ok is false for null and for what is none.
+func (d *Decoder) double(key string, least float64) (f float64, ok bool, _ *MessageError) {
+	if null, err := d.null(); null || err != nil {
+		return 0, false, err
+	}
+	if d.typ != jx.Number {
+		return 0, false, d.unexpectedNext(key, "a number")
+	}
+	raw, err := d.json.Raw()
+	if err != nil {
+		return 0, false, d.syntax(err)
+	}
+	f, ok = parseDouble(raw)
+	switch {
+	case !ok:
+		return 0, false, d.unexpected(key, "a number that a double can hold", raw)
+	case f < least:
+		return 0, false, d.unexpected(key, "a number of at least "+strconv.Itoa(int(least)), raw)
+	}
+	return f, true, nil
+}
+
+// isInteger tells whether a JSON number has neither fraction nor exponent.
+func isInteger(raw []byte) bool {
+	for _, c := range raw {
+		if c == '.' || c == 'e' || c == 'E' {
+			return false
+		}
+	}
+	return true
+}
+
+// parseInt reads a JSON number that is a whole one, if it is written as 128.0
+// or 1.28e2 too.
+func parseInt(raw []byte) (int64, bool) {
+	digits, negative := raw, false
+	if len(raw) > 0 && raw[0] == '-' {
+		digits, negative = raw[1:], true
+	}
+	var n uint64
+	for i, c := range digits {
+		switch {
+		case c >= '0' && c <= '9':
+			if n > (math.MaxUint64-9)/10 {
+				return parseWhole(raw)
+			}
+			n = n*10 + uint64(c-'0')
+		case c == '.' && onlyZeros(digits[i+1:]):
+			return signed(n, negative)
+		default:
+			return parseWhole(raw)
+		}
+	}
+	return signed(n, negative)
+}
+
+func onlyZeros(b []byte) bool { return len(bytes.Trim(b, "0")) == 0 }
+
+func signed(n uint64, negative bool) (int64, bool) {
+	switch {
+	case !negative:
+		return int64(n), n <= math.MaxInt64
+	default:
+		return -int64(n), n <= math.MaxInt64+1
+	}
+}
+
+// parseWhole reads a number by way of a double, which is exact up to 2^53.
+func parseWhole(raw []byte) (int64, bool) {
+	f, ok := parseDouble(raw)
+	if !ok || f != math.Trunc(f) || math.Abs(f) >= 1<<63 || isInteger(raw) {
+		return 0, false
+	}
+	return int64(f), true
+}
+
+// parseDouble reads a JSON number; false where it is beyond what a double holds.
+func parseDouble(raw []byte) (float64, bool) {
+	f, err := strconv.ParseFloat(view(raw), 64)
+	return f, err == nil
+}

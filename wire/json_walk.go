@@ -1,0 +1,404 @@
+package wire
+
+import (
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-faster/jx"
+)
+
+// step is a part of a place: a key, an index or both.
+type step struct {
+	key   string
+	index int // -1: none
+}
+
+// row is the state of the row that is being decoded. An error in a row rejects
+// the row, an error elsewhere the message.
+type row struct {
+	open bool
+	bad  bool // rejected; what follows is only read for its syntax
+
+	// How much there was when the row began, to go back to.
+	users, elems, links, linkUsers, nums int
+	valuesCut, traceparentsIgnored       int
+}
+
+func (d *Decoder) push(key string, index int) { d.path = append(d.path, step{key, index}) }
+
+func (d *Decoder) pop() { d.path = d.path[:len(d.path)-1] }
+
+// place writes where we are, with the key in which the error is.
+func (d *Decoder) place(key string) string {
+	var b []byte
+	for _, s := range d.path {
+		b = appendStep(b, s)
+	}
+	if key != "" {
+		b = appendStep(b, step{key, -1})
+	}
+	return string(b)
+}
+
+func appendStep(b []byte, s step) []byte {
+	if s.key != "" {
+		if len(b) > 0 {
+			b = append(b, '.')
+		}
+		b = append(b, keyText(s.key)...)
+	}
+	if s.index >= 0 {
+		b = append(b, '[')
+		b = strconv.AppendInt(b, int64(s.index), 10)
+		b = append(b, ']')
+	}
+	return b
+}
+
+// keyText is a key as a place shows it: keys are the user's, so they are
+// quoted where they could be mistaken, and cut.
+func keyText(key string) string {
+	const longest = 64
+	if len(key) > longest || !isPrintable(key) || strings.ContainsAny(key, " \"") {
+		return quote(key)
+	}
+	return key
+}
+
+// quote escapes a string for an error and cuts it to 32 characters.
+func quote(s string) string {
+	cut := cutRunes(s)
+	q := strconv.Quote(cut)
+	if len(cut) < len(s) {
+		q += "..."
+	}
+	return q
+}
+
+func cutRunes(s string) string {
+	n := 0
+	for i := range s {
+		if n == 32 {
+			return s[:i]
+		}
+		n++
+	}
+	return s
+}
+
+func typeName(t jx.Type) string {
+	switch t {
+	case jx.String:
+		return "a string"
+	case jx.Number:
+		return "a number"
+	case jx.Bool:
+		return "a boolean"
+	case jx.Null:
+		return "null"
+	case jx.Array:
+		return "an array"
+	case jx.Object:
+		return "an object"
+	default:
+		return "no value"
+	}
+}
+
+// fail says that the message cannot be taken.
+func (d *Decoder) fail(key, text string) *MessageError {
+	return &MessageError{Code: CodeMalformed, Place: d.place(key), Text: text}
+}
+
+// tooLarge says that the message is over a limit.
+func (d *Decoder) tooLarge(key, text string) *MessageError {
+	return &MessageError{Code: CodeTooLarge, Place: d.place(key), Text: text}
+}
+
+// syntax turns an error of the JSON reader into one of the message.
+func (d *Decoder) syntax(err error) *MessageError {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			break
+		}
+		err = inner
+	}
+	text := err.Error()
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		text = "unexpected end"
+	}
+	return d.fail("", "invalid JSON: "+text)
+}
+
+// reject notes that the row is wrong; outside of a row it is the message.
+// Nothing is written for rows after the first: their number is the sender's choice.
+func (d *Decoder) reject(key, text string) *MessageError {
+	if !d.row.open {
+		return d.fail(key, text)
+	}
+	if !d.row.bad {
+		d.row.bad = true
+		if r := &d.m.Batch.Rejected; r.Count == 0 {
+			r.First = text
+			if place := d.place(key); place != "" {
+				r.First = place + ": " + text
+			}
+		}
+	}
+	return nil
+}
+
+// mute tells whether the text of a rejection would not be read.
+func (d *Decoder) mute() bool {
+	return d.row.open && (d.row.bad || d.m.Batch.Rejected.Count > 0)
+}
+
+// unexpected rejects a value that was read: a scalar as it stands in the message.
+func (d *Decoder) unexpected(key, want string, raw []byte) *MessageError {
+	if d.mute() {
+		return d.reject("", "")
+	}
+	got := string(raw)
+	if len(raw) > 0 && raw[0] == '"' {
+		d.escape.ResetBytes(raw)
+		s, _ := d.escape.Str()
+		got = quote(s)
+	} else if len(got) > 32 {
+		got = got[:32] + "..."
+	}
+	return d.reject(key, "expected "+want+", got "+got)
+}
+
+// unexpectedNext rejects the value that comes next, whatever it is, and goes past it.
+func (d *Decoder) unexpectedNext(key, want string) *MessageError {
+	switch typ := d.typ; typ { // which skip changes
+	case jx.String, jx.Number, jx.Bool, jx.Null:
+		raw, err := d.json.Raw()
+		if err != nil {
+			return d.syntax(err)
+		}
+		return d.unexpected(key, want, raw)
+	default:
+		if err := d.skip(); err != nil {
+			return err
+		}
+		if d.mute() {
+			return d.reject("", "")
+		}
+		return d.reject(key, "expected "+want+", got "+typeName(typ))
+	}
+}
+
+// null goes past a null, which is the same as an absent key.
+func (d *Decoder) null() (bool, *MessageError) {
+	if d.typ != jx.Null {
+		return false, nil
+	}
+	if err := d.json.Null(); err != nil {
+		return true, d.syntax(err)
+	}
+	return true, nil
+}
+
+func (d *Decoder) object() (jx.ObjIter, *MessageError) {
+	if err := d.enter(); err != nil {
+		return jx.ObjIter{}, err
+	}
+	it, err := d.json.ObjIter()
+	if err != nil {
+		return it, d.syntax(err)
+	}
+	return it, nil
+}
+
+// nextKey goes to the next value of an object.
+func (d *Decoder) nextKey(it *jx.ObjIter) bool {
+	if !it.Next() {
+		return false
+	}
+	d.typ = d.json.Next()
+	return true
+}
+
+func (d *Decoder) endObject(it *jx.ObjIter) *MessageError {
+	d.depth--
+	if err := it.Err(); err != nil {
+		return d.syntax(err)
+	}
+	return nil
+}
+
+func (d *Decoder) array() (jx.ArrIter, *MessageError) {
+	if err := d.enter(); err != nil {
+		return jx.ArrIter{}, err
+	}
+	it, err := d.json.ArrIter()
+	if err != nil {
+		return it, d.syntax(err)
+	}
+	return it, nil
+}
+
+// nextElem goes to the next value of an array.
+func (d *Decoder) nextElem(it *jx.ArrIter) bool {
+	if !it.Next() {
+		return false
+	}
+	d.typ = d.json.Next()
+	return true
+}
+
+func (d *Decoder) endArray(it *jx.ArrIter) *MessageError {
+	d.depth--
+	if err := it.Err(); err != nil {
+		return d.syntax(err)
+	}
+	return nil
+}
+
+func (d *Decoder) enter() *MessageError {
+	if d.depth >= d.limits.Depth {
+		return d.tooLarge("", "nested deeper than "+strconv.Itoa(d.limits.Depth))
+	}
+	d.depth++
+	return nil
+}
+
+// skip goes past any value. The reader's own skip would nest 10,000 deep.
+func (d *Decoder) skip() *MessageError {
+	switch d.typ {
+	case jx.Array:
+		it, err := d.array()
+		if err != nil {
+			return err
+		}
+		for d.nextElem(&it) {
+			if err := d.skip(); err != nil {
+				return err
+			}
+		}
+		return d.endArray(&it)
+	case jx.Object:
+		it, err := d.object()
+		if err != nil {
+			return err
+		}
+		for d.nextKey(&it) {
+			if err := d.skip(); err != nil {
+				return err
+			}
+		}
+		return d.endObject(&it)
+	default:
+		if err := d.json.Skip(); err != nil {
+			return d.syntax(err)
+		}
+		return nil
+	}
+}
+
+// end checks that nothing follows the message.
+func (d *Decoder) end() *MessageError {
+	if _, err := d.json.Elem(); !errors.Is(err, io.EOF) {
+		return d.fail("", "invalid JSON: something follows the message")
+	}
+	return nil
+}
+
+func (d *Decoder) duplicate(key string) *MessageError { return d.fail(key, "duplicate key") }
+
+// name notes a key that has no field, in the object whose keys begin at base,
+// and tells whether there are more than Limits.Attributes of them. Those are
+// not noted, and duplicates of them not found.
+func (d *Decoder) name(base int, key string) (over bool, err *MessageError) {
+	for _, other := range d.names[base:] {
+		if other == key {
+			return false, d.duplicate(key)
+		}
+	}
+	if len(d.names)-base >= d.limits.Attributes {
+		return true, nil
+	}
+	d.names = append(d.names, key)
+	return false, nil
+}
+
+// unknown goes past a key that this version does not know.
+func (d *Decoder) unknown(base int, key string) *MessageError {
+	if _, err := d.name(base, key); err != nil {
+		return err
+	}
+	return d.skip()
+}
+
+// rows walks an array of rows, each decoded by one. A row that was rejected has
+// left nothing behind.
+func (d *Decoder) rows(key string, limit int, one func(*Decoder, int) *MessageError) *MessageError {
+	if d.typ != jx.Array {
+		return d.unexpectedNext(key, "an array")
+	}
+	it, err := d.array()
+	if err != nil {
+		return err
+	}
+	for index := 0; d.nextElem(&it); index++ {
+		d.push(key, index)
+		if index >= limit {
+			return d.tooLarge("", "more than "+strconv.Itoa(limit))
+		}
+		if err := one(d, index); err != nil {
+			return err
+		}
+		d.pop()
+	}
+	return d.endArray(&it)
+}
+
+func (d *Decoder) beginRow() {
+	m := d.m
+	d.row = row{
+		open:  true,
+		users: len(m.users), elems: len(m.elems), links: len(m.links), linkUsers: len(m.linkUsers), nums: len(m.nums),
+		valuesCut: m.Batch.ValuesCut, traceparentsIgnored: m.Batch.TraceparentsIgnored,
+	}
+}
+
+// endRow tells whether the row is to be kept.
+func (d *Decoder) endRow() bool {
+	m, r := d.m, &d.row
+	r.open = false
+	if !r.bad {
+		return true
+	}
+	m.users, m.elems, m.links = m.users[:r.users], m.elems[:r.elems], m.links[:r.links]
+	m.linkUsers, m.nums = m.linkUsers[:r.linkUsers], m.nums[:r.nums]
+	m.Batch.ValuesCut, m.Batch.TraceparentsIgnored = r.valuesCut, r.traceparentsIgnored
+	m.Batch.Rejected.Count++
+	return false
+}
+
+// grow adds an element to a slice whose memory is used again, and is not zeroed.
+func grow[T any](s []T) []T {
+	if len(s) < cap(s) {
+		return s[:len(s)+1]
+	}
+	var zero T
+	return append(s, zero)
+}
+
+// isPrintable tells whether a string is of printable characters only.
+func isPrintable(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= utf8.RuneSelf:
+			return strings.IndexFunc(s[i:], func(r rune) bool { return !strconv.IsPrint(r) }) < 0
+		case c < ' ' || c == 0x7f:
+			return false
+		}
+	}
+	return true
+}

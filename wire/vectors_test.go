@@ -1,0 +1,70 @@
+package wire
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// beyondSchema are the cases with a message that the decoder refuses and the
+// schema cannot: it does not see duplicate keys, and cannot add up.
+var beyondSchema = []string{
+	"malformed/duplicate-key", "malformed/duplicate-key-numbered",
+	"stats/count-mismatch", "stats/time-before-start",
+}
+
+// The schema refuses each message of the vectors that the decoder refuses, in
+// whole or in part, and no other.
+func TestSchemaAndDecoderAgreeOnVectors(t *testing.T) {
+	schema := compileSchema(t, "")
+	paths, err := filepath.Glob("../protocol/vectors/messages/*/*.json")
+	require.NoError(t, err)
+	require.Greater(t, len(paths), 100)
+	differ := make(map[string]bool)
+	for _, path := range paths {
+		name := filepath.Base(filepath.Dir(path)) + "/" + strings.TrimSuffix(filepath.Base(path), ".json")
+		for i, text := range vectorMessages(t, path) {
+			doc, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+			valid := err == nil && schema.Validate(doc) == nil
+			if takes(text) != valid {
+				differ[name] = true
+				assert.True(t, valid, "%s: the schema refuses messages[%d], which the decoder takes", name, i)
+				assert.Contains(t, beyondSchema, name, "the schema takes messages[%d], which the decoder refuses", i)
+			}
+		}
+	}
+	for _, name := range beyondSchema {
+		assert.True(t, differ[name], "%s: schema and decoder agree by now", name)
+	}
+}
+
+// vectorMessages are the messages of a case, as they are on the wire.
+func vectorMessages(t *testing.T, path string) []string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	var v struct{ Messages []json.RawMessage }
+	require.NoError(t, json.Unmarshal(data, &v))
+	var texts []string
+	for _, m := range v.Messages {
+		var step struct {
+			Raw       *string
+			Reconnect bool
+		}
+		_ = json.Unmarshal(m, &step) // an array is none of them
+		switch {
+		case step.Reconnect:
+		case step.Raw != nil:
+			texts = append(texts, *step.Raw)
+		default:
+			texts = append(texts, string(m))
+		}
+	}
+	return texts
+}
