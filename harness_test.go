@@ -1,0 +1,196 @@
+package wsstatsreceiver
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/receiver/receivertest"
+
+	"github.com/wsstats/wsstatsreceiver/internal/metadata"
+	"github.com/wsstats/wsstatsreceiver/wire"
+)
+
+const waitFor, pollEvery = 10 * time.Second, 2 * time.Millisecond
+
+// testReceiver is a receiver on a free port with sinks behind it.
+type testReceiver struct {
+	*wsstatsReceiver
+	t       *testing.T
+	traces  *consumertest.TracesSink
+	metrics *consumertest.MetricsSink
+}
+
+type testOptions struct {
+	config  func(*Config)
+	traces  consumer.Traces
+	metrics consumer.Metrics
+	host    component.Host
+	tel     *componenttest.Telemetry
+}
+
+func startReceiver(t *testing.T, o testOptions) *testReceiver {
+	t.Helper()
+	cfg := createDefaultConfig().(*Config)
+	cfg.HTTP.NetAddr.Endpoint = "127.0.0.1:0"
+	if o.config != nil {
+		o.config(cfg)
+	}
+	require.NoError(t, cfg.Validate())
+	set := receivertest.NewNopSettings(metadata.Type)
+	if o.tel != nil {
+		set.TelemetrySettings = o.tel.NewTelemetrySettings()
+	}
+	if o.host == nil {
+		o.host = componenttest.NewNopHost()
+	}
+	tr := &testReceiver{t: t, traces: new(consumertest.TracesSink), metrics: new(consumertest.MetricsSink)}
+	if o.traces == nil {
+		o.traces = tr.traces
+	}
+	if o.metrics == nil {
+		o.metrics = tr.metrics
+	}
+	first, err := NewFactory().CreateTraces(t.Context(), set, cfg, o.traces)
+	require.NoError(t, err)
+	second, err := NewFactory().CreateMetrics(t.Context(), set, cfg, o.metrics)
+	require.NoError(t, err)
+	require.Same(t, first, second, "one receiver serves both signals")
+	tr.wsstatsReceiver = first.(*wsstatsReceiver)
+	require.NoError(t, first.Start(t.Context(), o.host))
+	require.NoError(t, second.Start(t.Context(), o.host))
+	t.Cleanup(tr.stopNow)
+	return tr
+}
+
+// stopNow shuts down and fails the test where that does not work.
+func (tr *testReceiver) stopNow() {
+	tr.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), waitFor)
+	defer cancel()
+	assert.NoError(tr.t, tr.Shutdown(ctx))
+}
+
+func (tr *testReceiver) url() string {
+	return "ws://" + tr.sessions.addr.String() + tr.cfg.Path
+}
+
+// testAgent is a hand-driven agent.
+type testAgent struct {
+	t    *testing.T
+	conn *websocket.Conn
+}
+
+func (tr *testReceiver) dial(header http.Header, subprotocols ...string) *testAgent {
+	tr.t.Helper()
+	dialer := websocket.Dialer{Subprotocols: subprotocols}
+	conn, resp, err := dialer.Dial(tr.url(), header)
+	require.NoError(tr.t, err)
+	_ = resp.Body.Close()
+	tr.t.Cleanup(func() { _ = conn.Close() })
+	return &testAgent{t: tr.t, conn: conn}
+}
+
+// greet says hello and returns the welcome.
+func (tr *testReceiver) greet(instance string) (*testAgent, *wire.Welcome) {
+	tr.t.Helper()
+	a := tr.dial(nil, wire.SubprotocolJSON)
+	a.send(`{"hello":{"instance":"` + instance + `","resource":{"service.name":"chat"}}}`)
+	welcome := a.reply().Welcome
+	require.NotNil(tr.t, welcome)
+	return a, welcome
+}
+
+func (a *testAgent) send(message string) {
+	a.t.Helper()
+	require.NoError(a.t, a.conn.WriteMessage(websocket.TextMessage, []byte(message)))
+}
+
+// reply returns the next reply that is no heartbeat.
+func (a *testAgent) reply() wire.Reply {
+	a.t.Helper()
+	for {
+		require.NoError(a.t, a.conn.SetReadDeadline(time.Now().Add(waitFor)))
+		_, data, err := a.conn.ReadMessage()
+		require.NoError(a.t, err)
+		reply, err := wire.DecodeReply(data)
+		require.NoError(a.t, err)
+		if reply.Flow == nil {
+			return reply
+		}
+	}
+}
+
+// expectClose reads up to the close and returns what came before it.
+func (a *testAgent) expectClose(code int) []wire.Reply {
+	a.t.Helper()
+	var replies []wire.Reply
+	for {
+		require.NoError(a.t, a.conn.SetReadDeadline(time.Now().Add(waitFor)))
+		_, data, err := a.conn.ReadMessage()
+		if err != nil {
+			var closed *websocket.CloseError
+			require.ErrorAs(a.t, err, &closed)
+			assert.Equal(a.t, code, closed.Code, closed.Text)
+			return replies
+		}
+		reply, err := wire.DecodeReply(data)
+		require.NoError(a.t, err)
+		replies = append(replies, reply)
+	}
+}
+
+func spansOf(all []ptrace.Traces) []ptrace.Span {
+	var spans []ptrace.Span
+	for _, td := range all {
+		for _, rs := range td.ResourceSpans().All() {
+			for _, ss := range rs.ScopeSpans().All() {
+				for _, span := range ss.Spans().All() {
+					spans = append(spans, span)
+				}
+			}
+		}
+	}
+	return spans
+}
+
+// sumOf adds up the points of a sum in the newest metrics that have it.
+func sumOf(all []pmetric.Metrics, name string) int64 {
+	var sum int64
+	for _, md := range all {
+		for _, rm := range md.ResourceMetrics().All() {
+			for _, sm := range rm.ScopeMetrics().All() {
+				for _, m := range sm.Metrics().All() {
+					if m.Name() != name || m.Type() != pmetric.MetricTypeSum {
+						continue
+					}
+					if m.Sum().AggregationTemporality() == pmetric.AggregationTemporalityCumulative {
+						sum = 0
+					}
+					for _, dp := range m.Sum().DataPoints().All() {
+						sum += dp.IntValue()
+					}
+				}
+			}
+		}
+	}
+	return sum
+}
+
+func toJSON(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	require.NoError(t, err)
+	return string(b)
+}

@@ -1,0 +1,267 @@
+// Package aggregate turns events into the metrics of the ws.* conventions.
+//
+// An Aggregator keeps the series of each resource in memory. In cumulative
+// mode Take adds to them and Flush hands all of them on. In delta mode Take
+// hands on what one batch adds, and keeps it only until that was taken.
+//
+// The dimensions that are configured become attributes of every metric that an
+// event makes (so not of ws.agent.dropped), where the event, its connection or
+// the stat states them. Their values are text, cut to 256 bytes.
+package aggregate
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/wsstats/wsstatsreceiver/internal/observed"
+)
+
+// Conventions says which names attributes have.
+type Conventions string
+
+// The conventions. The empty value is WS.
+const (
+	WS      Conventions = "ws"      // http.status_code
+	WSDup   Conventions = "ws/dup"  // both
+	Semconv Conventions = "semconv" // http.response.status_code
+)
+
+// Config says what an Aggregator makes and how much it holds.
+type Config struct {
+	// Delta selects delta temporality, else cumulative. ws.connections.active
+	// is cumulative in both.
+	Delta bool
+	// Exponential selects exponential histograms of at most 160 buckets, else
+	// ones with the explicit bounds of the conventions.
+	Exponential bool
+	// Dimensions are the user attributes that become metric attributes.
+	Dimensions []string
+	// CardinalityLimit is how many sets of attributes a metric of a resource
+	// has beside the overflow one; 0: 2000.
+	CardinalityLimit int
+	// MaxResources is how many resources are held; those beyond fold into one
+	// whose only attribute, but for the receiver's id, is otel.metric.overflow. 0: 1000.
+	MaxResources int
+	// Expiration is for how long a series may take nothing before it goes; 0: for ever.
+	Expiration time.Duration
+	// ReceiverID is the attribute wsstats.receiver.id of each resource.
+	ReceiverID string
+	// Conventions says which names attributes have.
+	Conventions Conventions
+}
+
+const overflowAttribute = "otel.metric.overflow"
+
+// sweepsPerExpiration says how often delta mode looks for idle series: it has
+// no flush to do it at.
+const sweepsPerExpiration = 4
+
+// Aggregator holds the series of all resources. It is safe for concurrent use.
+type Aggregator struct {
+	cfg                     Config
+	scopeName, scopeVersion string
+	now                     func() time.Time
+	errorNames              []string // of the text fields of ws.errors
+
+	held   atomic.Int64 // series
+	folded atomic.Int64
+
+	mu        sync.Mutex // never held while a resource is locked
+	resources map[string]*resource
+	order     []*resource // in the order in which they were made
+	overflow  *resource   // in order too
+	floor     int64       // Unix ns: no point of a resource that is not held ends after it
+	swept     int64       // Unix ns
+}
+
+// New returns an Aggregator that holds nothing. The scope is that of its
+// metrics, now its clock.
+func New(cfg Config, scopeName, scopeVersion string, now func() time.Time) *Aggregator {
+	if cfg.CardinalityLimit <= 0 {
+		cfg.CardinalityLimit = 2000
+	}
+	if cfg.MaxResources <= 0 {
+		cfg.MaxResources = 1000
+	}
+	if cfg.Conventions == "" {
+		cfg.Conventions = WS
+	}
+	t := now().UnixNano()
+	return &Aggregator{
+		cfg: cfg, scopeName: scopeName, scopeVersion: scopeVersion, now: now,
+		errorNames: append(slices.Clip(errorNames), cfg.Dimensions...),
+		resources:  make(map[string]*resource),
+		floor:      t, swept: t,
+	}
+}
+
+// Take adds a batch. In cumulative mode it never fails and does not call
+// consume. In delta mode it calls consume with the batch's own points, if there
+// are any, and holds the resource meanwhile: one batch of a resource at a time.
+// Where consume fails its error is returned, and the batch, its connections
+// included, was as good as not taken: a repeat counts once.
+func (a *Aggregator) Take(b *observed.Batch, consume func(pmetric.Metrics) error) error {
+	return a.change(b.Resource, consume, func(r *resource) { r.batch(b) })
+}
+
+// Lost ends those of the connections that are counted as live: they leave the
+// gauge and are closed with the class agent_lost, which a real close that comes
+// later does not count again. With leave they only leave the gauge, as after
+// the receiver's own goaway. Consume and the error are those of Take.
+func (a *Aggregator) Lost(res *observed.Resource, conns []*observed.Conn, leave bool, consume func(pmetric.Metrics) error) error {
+	return a.change(res, consume, func(r *resource) { r.lost(conns, leave) })
+}
+
+func (a *Aggregator) change(res *observed.Resource, consume func(pmetric.Metrics) error, record func(*resource)) error {
+	now := a.now().UnixNano()
+	if a.cfg.Delta && a.sweepDue(now) {
+		a.Flush()
+	}
+	r := a.lock(res)
+	defer r.mu.Unlock()
+	if !a.cfg.Delta {
+		r.now = max(now, r.now)
+		record(r)
+		return nil
+	}
+	r.now = max(now, r.now+1, r.floor+1) // no point of a stream is empty in time
+	record(r)
+	if md := r.batchMetrics(); md.ResourceMetrics().Len() > 0 {
+		if err := consume(md); err != nil {
+			r.rollback()
+			return err
+		}
+	}
+	r.commit()
+	return nil
+}
+
+// Flush lets go of the series that are idle and returns the points of all
+// others. The start of a series is when it was made. A series does not go
+// before its last change was returned.
+//
+// In delta mode it returns nothing; Take then calls it now and then.
+func (a *Aggregator) Flush() pmetric.Metrics {
+	md := pmetric.NewMetrics()
+	now := a.now().UnixNano()
+	a.mu.Lock()
+	resources := slices.Clone(a.order)
+	a.mu.Unlock()
+	for _, r := range resources {
+		if a.cfg.Delta {
+			if !r.mu.TryLock() {
+				continue // a batch is in hand: not idle
+			}
+		} else {
+			r.mu.Lock()
+		}
+		if r.expire(now, int64(a.cfg.Expiration)) {
+			r.gone = true
+		} else if !a.cfg.Delta {
+			r.flush(md, now)
+		}
+		gone := r.gone
+		r.mu.Unlock()
+		if gone {
+			a.drop(r, now)
+		}
+	}
+	return md
+}
+
+// flush adds the cumulative points of all series.
+func (r *resource) flush(md pmetric.Metrics, now int64) {
+	r.now = max(now, r.now)
+	for _, s := range r.lists[connectionsActive] {
+		s.gauge.flushed = s.gauge.value.Load()
+	}
+	r.appendTo(md, &r.lists, r.now)
+	for _, list := range r.lists {
+		for _, s := range list {
+			s.dirty = false
+			s.exemplars.reset()
+		}
+	}
+}
+
+// Held returns how many series and resources are in memory now.
+func (a *Aggregator) Held() (series, resources int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return int(a.held.Load()), len(a.order)
+}
+
+// Folded returns how many measurements went into an overflow series so far.
+func (a *Aggregator) Folded() int64 { return a.folded.Load() }
+
+// lock returns the resource's state, locked.
+func (a *Aggregator) lock(res *observed.Resource) *resource {
+	for {
+		r := a.resource(res)
+		r.mu.Lock()
+		if !r.gone {
+			return r
+		}
+		floor := r.floor
+		r.mu.Unlock()
+		a.drop(r, floor)
+	}
+}
+
+func (a *Aggregator) resource(res *observed.Resource) *resource {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if r := a.resources[res.Key]; r != nil {
+		return r
+	}
+	if r := a.overflow; r != nil && len(a.resources) >= a.cfg.MaxResources {
+		return r
+	}
+	r := &resource{
+		agg: a, observed: res, floor: a.floor,
+		enums: make(map[key]*series), texts: make(map[string]*series),
+	}
+	if len(a.resources) < a.cfg.MaxResources {
+		a.resources[res.Key] = r
+	} else {
+		r.observed = nil
+		a.overflow = r
+	}
+	a.order = append(a.order, r)
+	return r
+}
+
+// drop lets go of a resource that is gone; its points end at or before now.
+func (a *Aggregator) drop(r *resource, now int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i := slices.Index(a.order, r)
+	if i < 0 {
+		return
+	}
+	a.order = slices.Delete(a.order, i, i+1)
+	if r == a.overflow {
+		a.overflow = nil
+	} else {
+		delete(a.resources, r.observed.Key)
+	}
+	a.floor = max(a.floor, now)
+}
+
+func (a *Aggregator) sweepDue(now int64) bool {
+	every := int64(a.cfg.Expiration) / sweepsPerExpiration
+	if every == 0 {
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if now-a.swept < every {
+		return false
+	}
+	a.swept = now
+	return true
+}

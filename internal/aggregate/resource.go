@@ -1,0 +1,300 @@
+package aggregate
+
+import (
+	"encoding/binary"
+	"slices"
+	"sync"
+
+	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/wsstats/wsstatsreceiver/internal/observed"
+)
+
+// recentSlots is a power of two.
+const recentSlots = 64
+
+// resource is the state of one resource: its series, and in delta mode what
+// the batch in hand changed.
+type resource struct {
+	agg      *Aggregator
+	observed *observed.Resource // nil: the overflow resource
+
+	mu    sync.Mutex
+	gone  bool  // not held any more: look again
+	now   int64 // Unix ns: of the batch in hand; only goes up
+	floor int64 // Unix ns: no delta point of a stream that is not held ends after it
+
+	enums  map[key]*series    // without text
+	texts  map[string]*series // by the bytes of the key and the text
+	recent [recentSlots]*series
+	lists  [numMetrics][]*series // in the order in which they were made
+
+	dimensions []byte // of the row in hand
+	text       []byte // of the error or dropped count in hand
+	scratch    []byte // of find and forget
+
+	// Of the batch in hand, in delta mode.
+
+	touched [numMetrics][]*series
+	foreign []*gauge // of other resources
+	undo    []change
+}
+
+// change is what a batch did to a connection.
+type change struct {
+	conn             *observed.Conn
+	active           observed.Counter
+	pingTimed, ended bool
+	moved            *gauge // by delta
+	delta            int64
+}
+
+// find returns the series, the overflow series of its metric where the limit
+// is reached and it is a new one.
+func (r *resource) find(k key, text []byte) *series {
+	if len(text) > 0 {
+		r.scratch = append(binary.LittleEndian.AppendUint64(r.scratch[:0], uint64(k)), text...)
+		if s := r.texts[string(r.scratch)]; s != nil {
+			return s
+		}
+		return r.makeSeries(k, text)
+	}
+	recent := &r.recent[uint64(k)*0x9E3779B97F4A7C15>>58]
+	if *recent != nil && (*recent).key == k {
+		return *recent
+	}
+	s := r.enums[k]
+	if s == nil {
+		s = r.makeSeries(k, nil)
+	}
+	if s.key == k {
+		*recent = s
+	}
+	return s
+}
+
+func (r *resource) makeSeries(k key, text []byte) *series {
+	m := k.metric()
+	real := len(r.lists[m])
+	overflow := metricKey(m) | overflowBit
+	if r.enums[overflow] != nil {
+		real--
+	}
+	if real >= r.agg.cfg.CardinalityLimit && k&overflowBit == 0 {
+		r.agg.folded.Add(1)
+		if s := r.enums[overflow]; s != nil {
+			return s
+		}
+		k, text = overflow, nil
+	}
+	s := newSeries(k, string(text), r.agg.cfg.Exponential)
+	s.start, s.touched = r.now, r.now
+	if r.agg.cfg.Delta {
+		s.start, s.fresh = r.floor, true
+	}
+	if m == connectionsActive {
+		s.gauge = &gauge{owner: r, series: s}
+	}
+	if text == nil {
+		r.enums[k] = s
+	} else {
+		r.texts[string(r.scratch)] = s
+	}
+	r.lists[m] = append(r.lists[m], s)
+	r.agg.held.Add(1)
+	return s
+}
+
+func (r *resource) forget(s *series) {
+	if s.text == "" {
+		delete(r.enums, s.key)
+	} else {
+		r.scratch = append(binary.LittleEndian.AppendUint64(r.scratch[:0], uint64(s.key)), s.text...)
+		delete(r.texts, string(r.scratch))
+	}
+	clear(r.recent[:])
+	r.agg.held.Add(-1)
+}
+
+func (r *resource) touch(s *series) {
+	s.touched = r.now
+	if !s.dirty {
+		s.dirty = true
+		if r.agg.cfg.Delta {
+			m := s.key.metric()
+			r.touched[m] = append(r.touched[m], s)
+		}
+	}
+}
+
+// count adds to a sum. It carries an exemplar of the row, if any.
+func (r *resource) count(k key, text []byte, n uint64, row *observed.Row) {
+	s := r.find(k, text)
+	r.touch(s)
+	s.add(n)
+	s.exemplars.put(0, float64(n), row)
+}
+
+// observe adds n observations of v to a histogram. A value that no histogram
+// can hold is left out.
+func (r *resource) observe(k key, text []byte, v float64, n uint64, row *observed.Row) {
+	if n == 0 || !measurable(v) {
+		return
+	}
+	s := r.find(k, text)
+	r.touch(s)
+	s.hist.observe(v, n)
+	if row != nil && row.Keep {
+		s.exemplars.put(slot(s.hist, v), v, row)
+	}
+}
+
+// enter counts a connection as live, leave ends that.
+func (r *resource) enter(c *observed.Conn, k key, text []byte) {
+	s := r.find(k, text)
+	r.note(change{conn: c, moved: s.gauge, delta: 1})
+	r.move(s.gauge, 1)
+	c.Active = s.gauge
+}
+
+func (r *resource) leave(c *observed.Conn) {
+	g, ok := c.Active.(*gauge)
+	if !ok {
+		return
+	}
+	r.note(change{conn: c, moved: g, delta: -1})
+	r.move(g, -1)
+	c.Active = nil
+}
+
+func (r *resource) move(g *gauge, delta int64) {
+	g.Add(delta)
+	g.changed.Store(r.now)
+	switch {
+	case g.owner == r:
+		r.touch(g.series)
+	case r.agg.cfg.Delta && !slices.Contains(r.foreign, g):
+		r.foreign = append(r.foreign, g)
+	}
+}
+
+// note remembers a connection as it is before a change.
+func (r *resource) note(c change) {
+	if r.agg.cfg.Delta {
+		c.active, c.pingTimed, c.ended = c.conn.Active, c.conn.PingTimed, c.conn.Ended
+		r.undo = append(r.undo, c)
+	}
+}
+
+// batchMetrics makes the points of the batch in hand.
+func (r *resource) batchMetrics() pmetric.Metrics {
+	md := pmetric.NewMetrics()
+	any := len(r.foreign) > 0
+	for _, list := range r.touched {
+		any = any || len(list) > 0
+	}
+	if !any {
+		return md
+	}
+	// The live connections are restated beside what is new: a value that does
+	// not change for long would else go stale in a backend.
+	for _, s := range r.lists[connectionsActive] {
+		if !s.dirty && s.gauge.value.Load() != 0 {
+			r.touched[connectionsActive] = append(r.touched[connectionsActive], s)
+		}
+	}
+	r.appendTo(md, &r.touched, r.now)
+	for _, g := range r.foreign {
+		var lists [numMetrics][]*series
+		lists[connectionsActive] = []*series{g.series}
+		g.owner.appendTo(md, &lists, r.now)
+	}
+	return md
+}
+
+// commit ends a batch whose points were taken, rollback one whose were not:
+// it leaves no trace but the time.
+func (r *resource) commit() {
+	for m := range r.touched {
+		for _, s := range r.touched[m] {
+			s.restart()
+			s.fresh = false
+			if s.gauge == nil {
+				s.start = r.now
+			}
+		}
+	}
+	r.endBatch()
+}
+
+func (r *resource) rollback() {
+	for _, c := range slices.Backward(r.undo) {
+		c.conn.Active, c.conn.PingTimed, c.conn.Ended = c.active, c.pingTimed, c.ended
+		if c.moved != nil {
+			c.moved.Add(-c.delta)
+		}
+	}
+	for m, list := range r.touched {
+		for _, s := range list {
+			s.restart()
+		}
+		// New series are the last ones.
+		kept := r.lists[m]
+		for len(kept) > 0 && kept[len(kept)-1].fresh {
+			r.forget(kept[len(kept)-1])
+			kept = kept[:len(kept)-1]
+		}
+		clear(r.lists[m][len(kept):])
+		r.lists[m] = kept
+	}
+	r.endBatch()
+}
+
+func (r *resource) endBatch() {
+	for m := range r.touched {
+		clear(r.touched[m])
+		r.touched[m] = r.touched[m][:0]
+	}
+	clear(r.foreign)
+	r.foreign = r.foreign[:0]
+	clear(r.undo)
+	r.undo = r.undo[:0]
+}
+
+// expire forgets the series that are idle and tells whether none is left.
+func (r *resource) expire(now, after int64) (empty bool) {
+	empty = true
+	for m := range r.lists {
+		before := len(r.lists[m])
+		if after > 0 {
+			r.lists[m] = slices.DeleteFunc(r.lists[m], func(s *series) bool {
+				idle := s.idle(now, after)
+				if idle {
+					r.forget(s)
+				}
+				return idle
+			})
+		}
+		if len(r.lists[m]) < before {
+			r.floor = max(r.floor, now, r.now)
+		}
+		empty = empty && len(r.lists[m]) == 0
+	}
+	return empty
+}
+
+// idle tells whether a series took nothing for so long and holds nothing that
+// was not handed on.
+func (s *series) idle(now, after int64) bool {
+	touched := s.touched
+	if s.gauge != nil {
+		if s.gauge.value.Load() != 0 {
+			return false
+		}
+		if s.gauge.flushed != 0 {
+			return false // the zero was not seen yet
+		}
+		touched = max(touched, s.gauge.changed.Load())
+	}
+	return !s.dirty && now-touched >= after
+}

@@ -1,0 +1,183 @@
+package observed
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/wsstats/wsstatsreceiver/wire"
+)
+
+// maxAhead is how far in the future an event may lie.
+const maxAhead = int64(time.Hour)
+
+// Resolved is what Resolve makes of a message. Its memory is reused.
+type Resolved struct {
+	Rows   []Row
+	Opened []*Conn
+	// Spans is how many rows are kept.
+	Spans int
+	// TimesAdjusted counts events from the future that were set to the arrival time.
+	TimesAdjusted int
+	// Rejected are rows that decoding could not know to be wrong.
+	Rejected wire.Rejected
+}
+
+// Resolve makes rows of a message's events and takes its connections and
+// handshakes into the table. Closes count when Commit is called; until then
+// the same message can be resolved again.
+func (t *Table) Resolve(m *wire.Message, arrival int64, out *Resolved) {
+	*out = Resolved{Rows: out.Rows[:0], Opened: out.Opened[:0]}
+	t.generation++
+	clear(t.closing)
+	t.closing = t.closing[:0]
+	b := &m.Batch
+	for i := range b.Connections {
+		c, ok := t.declare(&b.Connections[i], arrival)
+		switch {
+		case !ok:
+			out.reject("connections[%d]: over the limit of %d remembered connections", i, t.opts.MaxConnections)
+		case c != nil:
+			out.Opened = append(out.Opened, c)
+		}
+	}
+	for i := range b.Events {
+		t.resolve(m, &b.Events[i], arrival, out)
+	}
+}
+
+func (r *Resolved) reject(format string, args ...any) {
+	r.Rejected.Count++
+	if r.Rejected.Count == 1 {
+		r.Rejected.First = fmt.Sprintf(format, args...)
+	}
+}
+
+func (t *Table) resolve(m *wire.Message, ev *wire.Event, arrival int64, out *Resolved) {
+	row := Row{Event: ev, Kind: ev.Kind, MessageType: wire.ParseMessageType(ev.Str(wire.AttrMessageType))}
+	row.Direction = direction(ev)
+	if ev.Kind == wire.KindSend || ev.Kind == wire.KindReceive {
+		switch row.MessageType {
+		case wire.MessagePing:
+			row.Kind = wire.KindPing
+		case wire.MessagePong:
+			row.Kind = wire.KindPong
+		case wire.MessageClose:
+			row.Kind = wire.KindClose
+		default:
+		}
+	}
+	if id := ev.Str(wire.AttrConnectionID); id != "" {
+		row.Conn = t.find(id, arrival)
+	}
+	if c := row.Conn; c != nil && row.Kind == wire.KindClose {
+		if c.Closed || c.closing == t.generation {
+			out.reject("%s: the connection was closed by an earlier event", m.EventPlace(ev.Index))
+			return
+		}
+		c.closing = t.generation
+		t.closing = append(t.closing, c)
+	}
+
+	row.Role = wire.ParseRole(ev.Str(wire.AttrRole))
+	if row.Role == wire.RoleUnknown && row.Conn != nil {
+		row.Role = row.Conn.Role
+	}
+	row.Start = arrival
+	if ev.HasTime {
+		row.Start = ev.Time
+		if row.Start > arrival+maxAhead {
+			row.Start = arrival
+			out.TimesAdjusted++
+		}
+	}
+	row.End = row.Start + ev.Duration
+	t.judge(&row)
+
+	if t.opts.Traces && !(m.Batch.HasThreshold && ev.Unsampled) {
+		row.Keep = true
+		derived := t.identify(&row, m.Batch.Seq)
+		t.sample(&row, &m.Batch, derived)
+	}
+	if row.Kind == wire.KindHandshake && !row.Refused && row.Conn != nil {
+		t.open(&row)
+	}
+	if row.Keep {
+		out.Spans++
+	}
+	out.Rows = append(out.Rows, row)
+}
+
+func direction(ev *wire.Event) wire.Direction {
+	switch ev.Kind {
+	case wire.KindSend, wire.KindBroadcast, wire.KindBatchSend:
+		return wire.DirectionSent
+	case wire.KindReceive, wire.KindProcess:
+		return wire.DirectionReceived
+	}
+	return wire.ParseDirection(ev.Str(wire.AttrDirection))
+}
+
+// judge sets the status and the class of a close.
+func (t *Table) judge(row *Row) {
+	ev := row.Event
+	row.Failed = ev.Has(wire.AttrErrorType)
+	switch row.Kind {
+	case wire.KindError, wire.KindProtocolError:
+		row.Failed = true
+	case wire.KindHandshake:
+		switch {
+		case ev.Has(wire.AttrHandshakeSuccess):
+			row.Refused = !ev.Bool(wire.AttrHandshakeSuccess)
+		case ev.Has(wire.AttrStatusCode):
+			code := ev.Int(wire.AttrStatusCode)
+			row.Refused = code != 101 && code != 200
+		default:
+			row.Refused = row.Failed
+		}
+		row.Failed = row.Failed || row.Refused
+	case wire.KindClose:
+		class, failed := t.opts.closeClass(ev)
+		row.CloseClass = class
+		row.Failed = row.Failed || failed
+	}
+}
+
+// closeClass is the class of a close event's code and whether it is an error.
+func (o *Options) closeClass(ev *wire.Event) (string, bool) {
+	if !ev.Has(wire.AttrCloseCode) {
+		return "no_status", false
+	}
+	switch code := ev.Int(wire.AttrCloseCode); code {
+	case 1000:
+		return "normal", false
+	case 1001:
+		return "going_away", false
+	case 1005:
+		return "no_status", false
+	case 1006:
+		return "abnormal", true
+	case 1008:
+		return "policy", true
+	case 1009:
+		return "too_big", true
+	case 1011:
+		return "server_error", true
+	case 1012:
+		return "restart", false
+	case 1013:
+		return "try_later", true
+	case 1014:
+		return "bad_gateway", true
+	case 1015:
+		return "tls", true
+	default:
+		if code < 3000 || code > 4999 {
+			return "protocol", true
+		}
+		_, failed := o.ErrorCloseCodes[code]
+		if code < 4000 {
+			return "registered", failed
+		}
+		return "application", failed
+	}
+}

@@ -1,0 +1,90 @@
+package wsstatsreceiver
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/wsstats/wsstatsreceiver/wire"
+)
+
+// postAnswer is the body of a 200.
+type postAnswer struct {
+	Accepted int           `json:"accepted"`
+	Rejected wire.Rejected `json:"rejected"`
+}
+
+var messagePool = sync.Pool{New: func() any { return new(wire.Message) }}
+
+// post takes one JSON message of a sender that keeps no connection.
+func (e *endpoint) post(w http.ResponseWriter, req *http.Request) {
+	r := e.r
+	media, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
+	if err != nil || media != "application/json" && media != "text/plain" {
+		e.refuse(w, req, http.StatusUnsupportedMediaType, refusedMediaType, "send application/json or text/plain")
+		return
+	}
+	limit := int64(r.cfg.Limits.MessageBytes)
+	data, err := io.ReadAll(http.MaxBytesReader(w, req.Body, limit))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		e.refuse(w, req, http.StatusRequestEntityTooLarge, refusedTooLarge, fmt.Sprintf("the message is over the limit of %d bytes", limit))
+		return
+	case err != nil:
+		e.refuse(w, req, http.StatusBadRequest, refusedMalformed, "the body cannot be read")
+		return
+	}
+	r.noteReceived(req.Context(), len(data), viaPost)
+	size := int64(len(data))
+	if !r.budget.Acquire(size) {
+		w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
+		http.Error(w, "too many messages are in hand", http.StatusTooManyRequests)
+		return
+	}
+	defer r.budget.Release(size)
+
+	m := messagePool.Get().(*wire.Message)
+	defer messagePool.Put(m)
+	began := time.Now()
+	decoder := r.newDecoder()
+	if !utf8.Valid(data) {
+		err = errors.New("the message is not valid UTF-8")
+	} else {
+		err = decoder.DecodeJSON(data, m)
+	}
+	if err == nil && m.Form == wire.FormHello {
+		err = errors.New("hello opens a session: send it over a WebSocket")
+	}
+	if err != nil {
+		r.noteDropped(req.Context(), 1, droppedMalformed)
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	a := r.newAgent("")
+	a.session = false
+	out := r.take(req.Context(), a, m, r.now(), false)
+	r.noteProcessed(req.Context(), began, out)
+	switch {
+	case out.err != nil && out.permanent:
+		r.noteDropped(req.Context(), len(m.Batch.Events), droppedRefused)
+		http.Error(w, "the pipeline refused the data for good", http.StatusBadRequest)
+	case out.err != nil:
+		w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
+		http.Error(w, "the pipeline refuses data now", http.StatusServiceUnavailable)
+	default:
+		r.noteDropped(req.Context(), out.rejected.Count, droppedRejected)
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(postAnswer{Accepted: rowCount(&m.Batch) - (out.rejected.Count - m.Batch.Rejected.Count), Rejected: out.rejected})
+	}
+}
+
+// rowCount is how many rows of a message were understood.
+func rowCount(b *wire.Batch) int { return len(b.Events) + len(b.Connections) + len(b.Stats) }

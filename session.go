@@ -1,0 +1,324 @@
+package wsstatsreceiver
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"go.opentelemetry.io/collector/client"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/wsstats/wsstatsreceiver/internal/delivery"
+	"github.com/wsstats/wsstatsreceiver/wire"
+)
+
+const (
+	// writeTimeout ends a session whose agent does not read.
+	writeTimeout = 10 * time.Second
+	// linger is how long an agent may take to answer a close.
+	linger = time.Second
+)
+
+// session is one agent's WebSocket. The reader goroutine takes messages off
+// the socket into a queue and goes on, so that pings are answered while the
+// pipeline blocks; a worker goroutine, which exists only while there is work,
+// answers them in order.
+type session struct {
+	r       *wsstatsReceiver
+	conn    *websocket.Conn
+	address string
+	subject string
+	ctx     context.Context
+	cancel  context.CancelFunc
+	writer  writer
+	timer   *time.Timer // keepalive, one a session
+
+	mu         sync.Mutex
+	queue      []item
+	queued     int64  // bytes of the queue and of the message in hand
+	unanswered int64  // bytes of these that are numbered and count for the window
+	awaiting   uint64 // the number that was refused and must come again, 0: none
+	received   uint64 // messages so far
+	pending    uint64 // number to acknowledge, 0: none
+	welcomed   bool   // the welcome was sent
+	greeting   bool   // a hello waits for its welcome
+	working    bool
+	draining   bool // nothing new is taken
+	stopped    bool // nothing more is done
+	closeCode  int  // that we sent, 0: none
+	lastHeard  time.Time
+	lastPing   time.Time
+	opened     time.Time
+	maxAge     time.Duration // 0: none
+	detached   bool
+	stopping   chan struct{} // closed with stopped
+	done       chan struct{} // closed when stopped and the worker is through
+
+	// Of the worker.
+	agent     *agent
+	inst      *delivery.Instance[*agent] // nil: anonymous
+	first     bool                       // a message was handled
+	numbered  bool                       // a number was used
+	malformed int
+	ackTimer  *time.Timer
+}
+
+// item is a message in the queue.
+type item struct {
+	data     []byte
+	buffer   *[]byte // to give back to the pool
+	seq      uint64
+	index    uint64 // which message of the session, from 1
+	arrival  time.Time
+	early    bool // before the welcome
+	counted  bool // in unanswered
+	budgeted bool // its bytes are of the budget
+	refused  bool // over the byte budget: data holds what is to be taken all the same
+}
+
+func newSession(r *wsstatsReceiver, conn *websocket.Conn, req *http.Request, address string) *session {
+	// The request's context ends with its handler; what it carries (client.Info) stays.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(req.Context()))
+	now := time.Now()
+	s := &session{
+		r: r, conn: conn, address: address, ctx: ctx, cancel: cancel,
+		subject: subject(ctx), writer: writer{conn: conn},
+		opened: now, lastHeard: now, lastPing: now, stopping: make(chan struct{}), done: make(chan struct{}),
+	}
+	if age := r.cfg.Keepalive.MaxConnectionAge; age > 0 {
+		jitter := r.cfg.Keepalive.MaxConnectionAgeJitter * float64(age) * (2*rand.Float64() - 1)
+		s.maxAge = age + time.Duration(jitter)
+	}
+	s.agent = r.newAgent("")
+	return s
+}
+
+// subject is who authenticated: numbers of one are not another's.
+func subject(ctx context.Context) string {
+	auth := client.FromContext(ctx).Auth
+	if auth == nil {
+		return ""
+	}
+	for _, name := range []string{"subject", "username"} {
+		if s, ok := auth.GetAttribute(name).(string); ok && s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+func (s *session) start() {
+	s.mu.Lock()
+	s.timer = time.AfterFunc(s.tick(), s.keepalive)
+	s.ackTimer = time.AfterFunc(time.Hour, s.flushAcks)
+	s.ackTimer.Stop()
+	s.mu.Unlock()
+	draining := s.r.sessions.add(s)
+	go s.run()
+	if draining {
+		s.goAway("shutdown")
+	}
+}
+
+// run reads until the connection ends.
+func (s *session) run() {
+	code := s.read()
+	s.stop()
+	<-s.done
+	s.detach()
+	s.timer.Stop()
+	s.ackTimer.Stop()
+	s.cancel()
+	_ = s.conn.Close()
+	s.mu.Lock()
+	if s.closeCode != 0 {
+		code = s.closeCode
+	}
+	s.mu.Unlock()
+	s.r.telemetry.ReceiverWsstatsSessionEnds.Add(context.WithoutCancel(s.ctx), 1, metric.WithAttributes(attribute.Int("close_code", code)))
+	s.r.sessions.remove(s)
+}
+
+// stop ends all work but that on the message in hand.
+func (s *session) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return
+	}
+	s.stopped = true
+	close(s.stopping)
+	for i := range s.queue {
+		s.give(&s.queue[i])
+	}
+	s.queue = nil
+	if !s.working {
+		close(s.done)
+	}
+}
+
+// abort is stop for those who cannot wait.
+func (s *session) abort() {
+	s.cancel()
+	_ = s.conn.NetConn().Close()
+}
+
+// closeWith sends a close and lets the reader wait a while for the agent's.
+func (s *session) closeWith(code int, reason string) {
+	s.mu.Lock()
+	first := s.closeCode == 0
+	if first {
+		s.closeCode = code
+	}
+	s.mu.Unlock()
+	if !first {
+		return
+	}
+	s.stop()
+	select {
+	case <-s.done:
+		s.detach()
+	default: // the worker does it
+	}
+	deadline := time.Now().Add(linger)
+	_ = s.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), deadline)
+	_ = s.conn.NetConn().SetReadDeadline(deadline)
+}
+
+// goAway sends the agent away: nothing new is taken, what is in hand is
+// answered, and the close follows.
+func (s *session) goAway(reason string) {
+	s.mu.Lock()
+	again := s.draining || s.stopped
+	s.draining = true
+	s.mu.Unlock()
+	if again {
+		return
+	}
+	// Spread over a second, so that a fleet does not come back at once.
+	after := 500 + rand.Int64N(1000)
+	s.writer.send(&wire.Reply{GoAway: &wire.GoAway{Reason: reason, ReconnectAfterMs: after}})
+	s.mu.Lock()
+	idle := !s.working
+	s.mu.Unlock()
+	if idle {
+		s.closeWith(websocket.CloseGoingAway, reason)
+	}
+}
+
+// detach leaves the instance to a next session, or gives up what is anonymous.
+// It is called when the session has nothing in hand any more.
+func (s *session) detach() {
+	s.mu.Lock()
+	again := s.detached
+	s.detached = true
+	leave := s.draining
+	s.mu.Unlock()
+	switch {
+	case again:
+	case s.inst != nil:
+		s.inst.Leave = leave
+		s.r.instances.Release(s.inst, true, s.r.now())
+	default:
+		s.r.giveUpAnonymous(context.WithoutCancel(s.ctx), s.agent, leave)
+	}
+}
+
+// tick is how often keepalive looks.
+func (s *session) tick() time.Duration {
+	return min(s.r.cfg.Keepalive.Heartbeat, s.r.cfg.Keepalive.PingInterval) / 2
+}
+
+// keepalive pings, sends heartbeats, and ends sessions that are idle or old.
+func (s *session) keepalive() {
+	k := s.r.cfg.Keepalive
+	now := time.Now()
+	s.mu.Lock()
+	if s.stopped {
+		s.mu.Unlock()
+		return
+	}
+	ping := now.Sub(s.lastPing) >= k.PingInterval/2
+	if ping {
+		s.lastPing = now
+	}
+	beat := s.working && !s.draining
+	idle := !s.working && now.Sub(s.lastHeard) >= s.r.cfg.Limits.IdleTimeout
+	old := s.maxAge > 0 && now.Sub(s.opened) >= s.maxAge
+	s.mu.Unlock()
+	switch {
+	case old:
+		s.goAway("max_connection_age")
+	case idle:
+		s.closeWith(websocket.CloseGoingAway, "idle")
+	}
+	if ping {
+		_ = s.conn.WriteControl(websocket.PingMessage, nil, now.Add(writeTimeout))
+	}
+	if beat && s.writer.silentFor(now) >= k.Heartbeat/2 {
+		s.writer.send(&wire.Reply{Flow: s.flow()})
+	}
+	s.timer.Reset(s.tick())
+}
+
+// flow is the window as it is now; it is the heartbeat too.
+func (s *session) flow() *wire.Flow {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	window := int64(0)
+	if !s.greeting {
+		window = int64(s.r.cfg.Delivery.WindowBytes)
+	}
+	return &wire.Flow{WindowBytes: &window}
+}
+
+// writer sends replies. The first one that cannot be sent ends the connection.
+type writer struct {
+	conn *websocket.Conn
+
+	mu     sync.Mutex
+	buffer []byte
+	last   time.Time
+	failed bool
+}
+
+func (w *writer) send(reply *wire.Reply) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.write(reply)
+}
+
+func (w *writer) write(reply *wire.Reply) {
+	if w.failed {
+		return
+	}
+	w.buffer = wire.AppendReply(w.buffer[:0], reply)
+	w.last = time.Now()
+	_ = w.conn.SetWriteDeadline(w.last.Add(writeTimeout))
+	if err := w.conn.WriteMessage(websocket.TextMessage, w.buffer); err != nil && !errors.Is(err, websocket.ErrCloseSent) {
+		w.failed = true
+		_ = w.conn.NetConn().Close()
+	}
+}
+
+// sendAck sends the acknowledgement that next returns, none for 0. Next is
+// called under the writer's lock, so that acknowledgements go out in order.
+func (w *writer) sendAck(next func() uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if seq := next(); seq != 0 {
+		w.write(&wire.Reply{Ack: seq})
+	}
+}
+
+// silentFor is how long nothing was sent.
+func (w *writer) silentFor(now time.Time) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return now.Sub(w.last)
+}

@@ -1,0 +1,150 @@
+package wsstatsreceiver
+
+import (
+	"strings"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/wsstats/wsstatsreceiver/internal/metadata"
+	"github.com/wsstats/wsstatsreceiver/internal/observed"
+	"github.com/wsstats/wsstatsreceiver/wire"
+)
+
+// translator makes spans of resolved rows.
+type translator struct {
+	names         attributeNames
+	version       string
+	allowURLQuery bool
+}
+
+func newTranslator(cfg *Config, version string) *translator {
+	return &translator{names: newAttributeNames(cfg.Conventions), version: version, allowURLQuery: cfg.AllowURLQuery}
+}
+
+// traces makes the spans of the rows that are kept; spans is how many these are.
+func (t *translator) traces(res *observed.Resource, rows []observed.Row, spans int) ptrace.Traces {
+	td := ptrace.NewTraces()
+	rs := td.ResourceSpans().AppendEmpty()
+	res.CopyTo(rs.Resource())
+	ss := rs.ScopeSpans().AppendEmpty()
+	ss.Scope().SetName(metadata.ScopeName)
+	ss.Scope().SetVersion(t.version)
+	ss.Spans().EnsureCapacity(spans)
+	for i := range rows {
+		if rows[i].Keep {
+			t.span(&rows[i], ss.Spans().AppendEmpty())
+		}
+	}
+	return td
+}
+
+func (t *translator) span(row *observed.Row, span ptrace.Span) {
+	span.SetTraceID(pcommon.TraceID(row.TraceID))
+	span.SetSpanID(pcommon.SpanID(row.SpanID))
+	span.SetParentSpanID(pcommon.SpanID(row.ParentID))
+	if row.Tracestate != "" {
+		span.TraceState().FromRaw(row.Tracestate)
+	}
+	span.SetName(spanName(row))
+	span.SetKind(spanKind(row))
+	span.SetStartTimestamp(pcommon.Timestamp(row.Start))
+	span.SetEndTimestamp(pcommon.Timestamp(row.End))
+	if row.Failed {
+		span.Status().SetCode(ptrace.StatusCodeError)
+	}
+	t.attributes(row, span.Attributes())
+	links(row, span.Links())
+}
+
+var dataSpanNames = func() (names [wire.KindBatchSend + 1][wire.MessageTypeOther]string) {
+	types := [...]string{
+		wire.MessageText: " text", wire.MessageBinary: " binary",
+		wire.MessagePing: " ping", wire.MessagePong: " pong", wire.MessageClose: " close",
+	}
+	for kind := wire.KindHandshake; kind <= wire.KindBatchSend; kind++ {
+		for typ := range names[kind] {
+			names[kind][typ] = "ws." + kind.String()
+			switch kind {
+			case wire.KindSend, wire.KindReceive, wire.KindProcess, wire.KindMessage:
+				names[kind][typ] += types[typ]
+			default:
+			}
+		}
+	}
+	return names
+}()
+
+// spanName is of a bounded set: a type that is not of the conventions is left out.
+func spanName(row *observed.Row) string {
+	typ := row.MessageType
+	if typ == wire.MessageTypeOther {
+		typ = wire.MessageTypeUnknown
+	}
+	return dataSpanNames[row.Kind][typ]
+}
+
+func spanKind(row *observed.Row) ptrace.SpanKind {
+	switch row.Kind {
+	case wire.KindHandshake:
+		switch row.Role {
+		case wire.RoleClient:
+			return ptrace.SpanKindClient
+		case wire.RoleServer:
+			return ptrace.SpanKindServer
+		}
+	case wire.KindSend, wire.KindBroadcast, wire.KindBatchSend:
+		return ptrace.SpanKindProducer
+	case wire.KindReceive, wire.KindProcess:
+		return ptrace.SpanKindConsumer
+	case wire.KindPing, wire.KindPong:
+		switch row.Direction {
+		case wire.DirectionSent:
+			return ptrace.SpanKindClient
+		case wire.DirectionReceived:
+			return ptrace.SpanKindServer
+		}
+	case wire.KindClose:
+		switch row.Event.Str(wire.AttrCloseInitiator) {
+		case "local":
+			return ptrace.SpanKindProducer
+		case "remote":
+			return ptrace.SpanKindConsumer
+		case "":
+			// A close that was reported as a send or a receive says it by that.
+			switch row.Direction {
+			case wire.DirectionSent:
+				return ptrace.SpanKindProducer
+			case wire.DirectionReceived:
+				return ptrace.SpanKindConsumer
+			}
+		}
+	}
+	return ptrace.SpanKindInternal
+}
+
+func links(row *observed.Row, dst ptrace.SpanLinkSlice) {
+	n := len(row.Links)
+	if row.LinkHandshake {
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	dst.EnsureCapacity(n)
+	for i := range row.Links {
+		stated := &row.Links[i]
+		link := dst.AppendEmpty()
+		link.SetTraceID(pcommon.TraceID(stated.TraceID))
+		link.SetSpanID(pcommon.SpanID(stated.SpanID))
+		for _, kv := range stated.Attributes {
+			observed.PutValue(link.Attributes(), strings.Clone(kv.Key), observed.CloneValue(kv.Value))
+		}
+	}
+	if row.LinkHandshake {
+		link := dst.AppendEmpty()
+		link.SetTraceID(pcommon.TraceID(row.Conn.HandshakeTrace))
+		link.SetSpanID(pcommon.SpanID(row.Conn.HandshakeSpan))
+		link.Attributes().PutStr("ws.link.kind", "handshake")
+	}
+}

@@ -1,0 +1,403 @@
+package wsstatsreceiver
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gorilla/websocket"
+	"go.uber.org/zap"
+
+	"github.com/wsstats/wsstatsreceiver/internal/delivery"
+	"github.com/wsstats/wsstatsreceiver/internal/observed"
+	"github.com/wsstats/wsstatsreceiver/wire"
+)
+
+// retryAfter is when a refused message may come again.
+const retryAfter = 500 * time.Millisecond
+
+func (r *wsstatsReceiver) newDecoder() *wire.Decoder {
+	l := r.cfg.Limits
+	return &wire.Decoder{Limits: wire.Limits{
+		Events: l.Events, Connections: l.Connections, Attributes: l.Attributes,
+		KeyBytes: l.KeyBytes, ValueBytes: l.ValueBytes, Depth: l.Depth,
+	}}
+}
+
+// work answers the messages of the queue in order, until there are none.
+func (s *session) work() {
+	m := messagePool.Get().(*wire.Message)
+	defer messagePool.Put(m)
+	decoder := s.r.newDecoder()
+	for {
+		it, ok := s.next()
+		if !ok {
+			return
+		}
+		s.handle(&it, decoder, m)
+		s.mu.Lock()
+		s.give(&it)
+		more := len(s.queue) > 0
+		s.mu.Unlock()
+		if !more {
+			s.flushAcks()
+		}
+	}
+}
+
+// next takes the first message of the queue. Where there is none the worker
+// ends, and does what waited for that.
+func (s *session) next() (item, bool) {
+	s.mu.Lock()
+	if len(s.queue) > 0 {
+		it := s.queue[0]
+		s.queue[0] = item{}
+		s.queue = s.queue[1:]
+		s.mu.Unlock()
+		return it, true
+	}
+	s.queue = nil
+	s.working = false
+	stopped, draining := s.stopped, s.draining
+	if stopped {
+		close(s.done)
+	}
+	s.mu.Unlock()
+	switch {
+	case stopped:
+		s.detach()
+	case draining:
+		s.closeWith(websocket.CloseGoingAway, "going away")
+	}
+	return item{}, false
+}
+
+// handle answers one message.
+func (s *session) handle(it *item, decoder *wire.Decoder, m *wire.Message) {
+	first := !s.first
+	s.first = true
+	if it.refused && len(it.data) == 0 {
+		s.r.noteDropped(s.ctx, 1, droppedBudget)
+		s.replyError(it, wire.CodeUnavailable, "too many messages are in hand")
+		return
+	}
+	var err error
+	if utf8.Valid(it.data) {
+		err = decoder.DecodeJSON(it.data, m)
+	} else {
+		err = errInvalidUTF8
+	}
+	if err == nil {
+		it.seq = m.Batch.Seq // "seq" may be an attribute of a bare event
+	}
+	if it.seq != 0 {
+		s.numbered = true
+		if s.inst != nil && it.early {
+			s.closeWith(websocket.ClosePolicyViolation, "a number before the welcome")
+			return
+		}
+	}
+	switch {
+	case it.seq != 0:
+		s.handleNumbered(it, m, err)
+	case err != nil:
+		s.refuseUnreadable(it, err)
+	case m.Form == wire.FormHello:
+		s.hello(&m.Hello, first)
+	default:
+		s.handleUnnumbered(it, m)
+	}
+}
+
+var errInvalidUTF8 = errors.New("the message is not valid UTF-8")
+
+// countMalformed ends a session that sends too many of them.
+func (s *session) countMalformed() {
+	s.malformed++
+	s.r.noteDropped(s.ctx, 1, droppedMalformed)
+	if s.malformed > s.r.cfg.Limits.MalformedMessages {
+		s.closeWith(websocket.ClosePolicyViolation, "too many malformed messages")
+	}
+}
+
+// refuseUnreadable answers a message without a readable number. Where numbers
+// are in use it may have been one, and a gap would hide it: the session ends.
+func (s *session) refuseUnreadable(it *item, err error) {
+	s.countMalformed()
+	s.r.logger.Debug("message refused", zap.Error(err))
+	switch {
+	case errors.Is(err, errInvalidUTF8) && s.numbered:
+		s.closeWith(websocket.CloseInvalidFramePayloadData, "invalid UTF-8")
+	case s.numbered:
+		s.closeWith(websocket.ClosePolicyViolation, "unreadable message")
+	default:
+		s.reply(&wire.Reply{Error: &wire.ErrorDetail{Code: errorCode(err), Message: err.Error(), Index: it.index}})
+	}
+}
+
+func errorCode(err error) string {
+	var m *wire.MessageError
+	if errors.As(err, &m) {
+		return m.Code
+	}
+	return wire.CodeMalformed
+}
+
+// reply sends waiting acknowledgements and then the reply.
+func (s *session) reply(r *wire.Reply) {
+	s.flushAcks()
+	s.writer.send(r)
+}
+
+// hello opens the session: it takes the instance over from an older session,
+// with heartbeats while that one finishes its message in hand.
+func (s *session) hello(h *wire.Hello, first bool) {
+	if s.inst != nil || !first {
+		s.closeWith(websocket.ClosePolicyViolation, "hello must come first and once")
+		return
+	}
+	s.setGreeting(true)
+	key := delivery.Key{Subject: s.subject, Instance: strings.Clone(h.Instance)} // outlives the message
+	inst := s.r.instances.Claim(key, func() {
+		s.closeWith(websocket.ClosePolicyViolation, "taken over")
+	})
+	select {
+	case inst.Hold() <- struct{}{}:
+	case <-s.stopping:
+		s.r.instances.Release(inst, false, s.r.now())
+		return
+	}
+	s.inst, s.agent = inst, inst.State
+	inst.Leave = false
+	s.agent.resource = observed.NewResource(h.Resource, key.Instance)
+	s.agent.aggregates = h.Aggregates
+	s.setGreeting(false)
+	s.reply(&wire.Reply{Welcome: s.welcome()})
+}
+
+func (s *session) setGreeting(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.greeting = on
+	s.welcomed = !on
+}
+
+func (s *session) welcome() *wire.Welcome {
+	cfg := s.r.cfg
+	w := &wire.Welcome{
+		ResumeAfter:       s.inst.Sequence.Last(),
+		MaxMessageBytes:   int64(cfg.Limits.MessageBytes),
+		MaxEvents:         cfg.Limits.Events,
+		WindowBytes:       int64(cfg.Delivery.WindowBytes),
+		HeartbeatS:        cfg.Keepalive.Heartbeat.Seconds(),
+		SamplingRatio:     cfg.Traces.Sampling.Ratio,
+		SamplingThreshold: wire.FormatThreshold(s.r.threshold),
+		SamplingScope:     cfg.Traces.Sampling.Scope,
+		TraceMode:         cfg.Traces.Mode,
+		Dimensions:        append([]string{}, cfg.Metrics.Dimensions...),
+		Signals:           []string{},
+	}
+	if s.r.nextTraces != nil {
+		w.Signals = append(w.Signals, "traces")
+	}
+	if s.r.nextMetrics != nil {
+		w.Signals = append(w.Signals, "metrics")
+	}
+	return w
+}
+
+// handleUnnumbered takes a message that is not acknowledged.
+func (s *session) handleUnnumbered(it *item, m *wire.Message) {
+	if it.refused {
+		s.r.noteDropped(s.ctx, 1, droppedBudget)
+		s.replyError(it, wire.CodeUnavailable, "too many messages are in hand")
+	}
+	out := s.take(it, m, false)
+	switch {
+	case out.err != nil && out.permanent:
+		s.r.noteDropped(s.ctx, len(m.Batch.Events), droppedRefused)
+		s.replyError(it, wire.CodeRefused, "the pipeline refused the data for good")
+	case out.err != nil:
+		s.r.noteDropped(s.ctx, len(m.Batch.Events), droppedUnavailable)
+		s.replyError(it, wire.CodeUnavailable, "the pipeline refuses data now")
+	case out.rejected.Count > 0:
+		s.replyError(it, wire.CodeRejected, out.rejected.First)
+	}
+}
+
+func (s *session) replyError(it *item, code, message string) {
+	s.reply(&wire.Reply{Error: &wire.ErrorDetail{Code: code, Message: message, Index: it.index}})
+}
+
+// handleNumbered takes a message whose number is answered. An anonymous
+// session's number is acknowledged and never remembered.
+func (s *session) handleNumbered(it *item, m *wire.Message, err error) {
+	if s.ignored(it.seq) {
+		return
+	}
+	tracesTaken := false
+	if s.inst != nil {
+		verdict, gap := s.inst.Sequence.Judge(it.seq)
+		if gap > 0 {
+			s.r.telemetry.ReceiverWsstatsGaps.Add(s.ctx, int64(min(gap, 1<<53)))
+		}
+		switch verdict {
+		case delivery.Duplicate:
+			s.r.telemetry.ReceiverWsstatsDuplicates.Add(s.ctx, 1)
+			if err == nil && len(m.Batch.Connections) > 0 {
+				s.declareOnly(it, m)
+			}
+			s.reply(&wire.Reply{Ack: it.seq, Duplicate: true})
+			return
+		case delivery.Finish:
+			tracesTaken = true
+		case delivery.Take:
+		}
+	}
+	switch {
+	case err != nil:
+		s.countMalformed()
+		s.refuseForGood(it, errorCode(err), err.Error())
+		return
+	case it.refused:
+		if len(m.Batch.Connections) > 0 {
+			s.declareOnly(it, m)
+		}
+		s.refuseForNow(it, "too many messages are in hand")
+		return
+	}
+	out := s.take(it, m, tracesTaken)
+	switch {
+	case out.err != nil && out.permanent:
+		s.r.noteDropped(s.ctx, len(m.Batch.Events), droppedRefused)
+		s.refuseForGood(it, wire.CodeRefused, "the pipeline refused the data for good")
+	case out.err != nil:
+		if out.tracesTaken && s.inst != nil {
+			s.inst.Sequence.HalfTaken(it.seq)
+		}
+		s.refuseForNow(it, "the pipeline refuses data now")
+	default:
+		s.taken(it.seq)
+		s.acknowledge(it.seq, out.rejected)
+	}
+}
+
+// declareOnly takes the connections of a message whose events are not taken.
+func (s *session) declareOnly(it *item, m *wire.Message) {
+	m.Batch.Events, m.Batch.Stats, m.Batch.Dropped = m.Batch.Events[:0], m.Batch.Stats[:0], m.Batch.Dropped[:0]
+	s.take(it, m, true)
+}
+
+func (s *session) take(it *item, m *wire.Message, tracesTaken bool) outcome {
+	began := time.Now()
+	out := s.r.take(s.ctx, s.agent, m, it.arrival, tracesTaken)
+	s.r.noteProcessed(s.ctx, began, out)
+	if out.err == nil {
+		s.r.noteDropped(s.ctx, out.rejected.Count, droppedRejected)
+	}
+	return out
+}
+
+// ignored tells whether a number comes after one that must come again first.
+func (s *session) ignored(seq uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.awaiting != 0 && seq > s.awaiting
+}
+
+// taken says that a number is done with, by acceptance or by refusal for good.
+func (s *session) taken(seq uint64) {
+	if s.inst != nil {
+		s.inst.Sequence.Taken(seq)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if seq >= s.awaiting {
+		s.awaiting = 0
+	}
+}
+
+func (s *session) refuseForGood(it *item, code, message string) {
+	s.taken(it.seq)
+	s.reply(&wire.Reply{Nack: it.seq, Code: code, Message: message})
+}
+
+// refuseForNow asks for the number and all after it again. What is in the
+// queue is forgotten: the agent's window is empty from here on.
+func (s *session) refuseForNow(it *item, message string) {
+	s.mu.Lock()
+	s.awaiting = it.seq
+	it.uncount(s)
+	for i := range s.queue {
+		if s.queue[i].seq > it.seq {
+			s.queue[i].uncount(s)
+		}
+	}
+	s.mu.Unlock()
+	s.reply(&wire.Reply{
+		Nack: it.seq, Retryable: true, RetryAfterMs: retryAfter.Milliseconds(), Code: wire.CodeUnavailable, Message: message,
+	})
+}
+
+// uncount takes an item out of the window. The caller holds s.mu.
+func (it *item) uncount(s *session) {
+	if it.counted {
+		it.counted = false
+		s.unanswered -= int64(len(it.data))
+	}
+}
+
+// acknowledge says that a number was taken: at once where nothing more waits,
+// else merged with the next ones for a while. Partial success is never merged.
+func (s *session) acknowledge(seq uint64, rejected wire.Rejected) {
+	if rejected.Count > 0 {
+		s.reply(&wire.Reply{Ack: seq, Rejected: &rejected})
+		return
+	}
+	s.mu.Lock()
+	if s.pending == 0 && len(s.queue) > 0 {
+		s.ackTimer.Reset(s.r.cfg.Delivery.AckDelay)
+	}
+	s.pending = max(s.pending, seq)
+	s.mu.Unlock()
+}
+
+// flushAcks sends the acknowledgement that waits.
+func (s *session) flushAcks() {
+	s.writer.sendAck(func() uint64 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		seq := s.pending
+		s.pending = 0
+		return seq
+	})
+}
+
+// giveUpAnonymous ends the connections of an anonymous session. What the
+// pipeline refuses now is tried again in the background.
+func (r *wsstatsReceiver) giveUpAnonymous(ctx context.Context, a *agent, leave bool) {
+	if r.giveUp(ctx, a, leave) {
+		return
+	}
+	r.orphansMu.Lock()
+	defer r.orphansMu.Unlock()
+	r.orphans = append(r.orphans, orphan{a, leave})
+}
+
+// orphan is an anonymous session that ended while the pipeline refused.
+type orphan struct {
+	agent *agent
+	leave bool
+}
+
+func (r *wsstatsReceiver) sweepOrphans(ctx context.Context) {
+	r.orphansMu.Lock()
+	orphans := r.orphans
+	r.orphans = nil
+	r.orphansMu.Unlock()
+	for _, o := range orphans {
+		r.giveUpAnonymous(ctx, o.agent, o.leave)
+	}
+}
