@@ -2,6 +2,30 @@ module github.com/wsstats/wsstatsreceiver/agents/go
 
 go 1.25.0
 
-require github.com/wsstats/wsstatsreceiver/wire v0.1.0
+require (
+	github.com/coder/websocket v1.8.15
+	github.com/felixge/httpsnoop v1.1.0
+	github.com/gobwas/ws v1.4.0
+	github.com/gorilla/websocket v1.5.3
+	github.com/lxzan/gws v1.8.9
+	github.com/stretchr/testify v1.11.1
+	github.com/wsstats/wsstatsreceiver/wire v0.1.0
+	go.uber.org/goleak v1.3.0
+	golang.org/x/net v0.57.0
+)
+
+require (
+	github.com/davecgh/go-spew v1.1.1 // indirect
+	github.com/dolthub/maphash v0.1.0 // indirect
+	github.com/go-faster/errors v0.7.1 // indirect
+	github.com/go-faster/jx v1.2.0 // indirect
+	github.com/gobwas/httphead v0.1.0 // indirect
+	github.com/gobwas/pool v0.2.1 // indirect
+	github.com/klauspost/compress v1.17.9 // indirect
+	github.com/pmezard/go-difflib v1.0.0 // indirect
+	github.com/segmentio/asm v1.2.1 // indirect
+	golang.org/x/sys v0.47.0 // indirect
+	gopkg.in/yaml.v3 v3.0.1 // indirect
+)
 
 replace github.com/wsstats/wsstatsreceiver/wire => ../../wire

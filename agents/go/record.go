@@ -7,7 +7,7 @@ import (
 )
 
 // conn is a connection of the application that is observed. Its fields do not
-// change after Agent.open, but for closed.
+// change after Agent.open, but for closed and the link's own.
 type conn struct {
 	id       string // 32 lower-case hex digits from 128 random bits
 	role     wire.Role
@@ -18,6 +18,15 @@ type conn struct {
 	peerPort int
 	openedAt int64       // Unix ns, 0: the opening was not seen
 	closed   atomic.Bool // the close was recorded
+
+	// The ids of its handshake span where that states its own; zero: derived.
+	traceID wire.TraceID
+	spanID  wire.SpanID
+
+	// The link's own: the session that knows this connection, and the message
+	// that mentioned it last.
+	declared  uint64
+	mentioned uint64
 }
 
 // record is one event as the ring holds it: small, without pointers of its own

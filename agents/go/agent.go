@@ -1,0 +1,213 @@
+package wsstats
+
+import (
+	"context"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/wsstats/wsstatsreceiver/wire"
+)
+
+// Agent takes what the taps observe and delivers it to a receiver over one
+// link, which it keeps up by itself. All methods are safe for concurrent use.
+type Agent struct {
+	cfg *config
+
+	mu      sync.Mutex // short: never held while waiting or encoding
+	ring    ring
+	conns   map[*conn]struct{} // the open ones
+	closing bool               // Shutdown was called
+
+	wake   chan struct{} // the ring has something new for the link
+	drain  chan struct{} // closed: Shutdown was called
+	stop   chan struct{} // closed: Shutdown does not wait any longer
+	done   chan struct{} // closed: the link has ended
+	cancel context.CancelFunc
+
+	finished    chan struct{} // closed: Shutdown has ended
+	shutdownErr error         // valid once finished
+}
+
+// Stats are an agent's own counts since it was made. At any time
+// Observed = Acknowledged + the sum of Dropped + Held.
+type Stats struct {
+	Observed     uint64            // events recorded
+	Acknowledged uint64            // taken by the receiver, those in Rejected too
+	Rejected     uint64            // of Acknowledged: refused by the receiver one by one
+	Held         uint64            // in the queue
+	Dropped      map[string]uint64 // lost, by reason: queue_full, oversize, refused, poison, shutdown
+}
+
+// NewAgent starts an agent. It never waits for the network: a receiver that
+// cannot be reached is tried again and again. An error is about an option.
+func NewAgent(opts ...Option) (*Agent, error) {
+	cfg, err := newConfig(opts)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	a := &Agent{
+		cfg:      cfg,
+		ring:     ring{maxBytes: cfg.queueBytes},
+		conns:    map[*conn]struct{}{},
+		wake:     make(chan struct{}, 1),
+		drain:    make(chan struct{}),
+		stop:     make(chan struct{}),
+		done:     make(chan struct{}),
+		cancel:   cancel,
+		finished: make(chan struct{}),
+	}
+	go func() {
+		defer close(a.done)
+		newLink(a).run(ctx)
+	}()
+	return a, nil
+}
+
+// open notes a connection that is to be observed until its close is recorded.
+func (a *Agent) open(c *conn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.closing && !c.closed.Load() {
+		a.conns[c] = struct{}{}
+	}
+}
+
+// record puts an event into the queue, or drops it. It waits for nothing but a
+// short lock.
+func (a *Agent) record(r record) {
+	a.mu.Lock()
+	if r.kind == wire.KindClose && r.conn != nil {
+		r.conn.closed.Store(true)
+		delete(a.conns, r.conn)
+	}
+	if a.closing {
+		a.ring.observed++
+		a.ring.dropped[reasonShutdown]++
+		a.mu.Unlock()
+		return
+	}
+	waited, full := a.ring.waits(), a.full()
+	a.ring.push(&r)
+	wake := !waited && a.ring.waits() || !full && a.full()
+	a.mu.Unlock()
+	if wake {
+		a.notify()
+	}
+}
+
+// full tells whether a whole batch waits.
+func (a *Agent) full() bool {
+	return a.ring.n-a.ring.numbered >= a.cfg.maxEvents || a.ring.waiting >= a.cfg.maxBytes
+}
+
+func (a *Agent) notify() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// isOwn tells whether a URL is the receiver's, so that an observed dialer or
+// transport leaves alone what goes there.
+func (a *Agent) isOwn(u *url.URL) bool {
+	return u.Host == a.cfg.url.Host && u.Path == a.cfg.url.Path
+}
+
+// Flush sends what waits at once, and returns when all that was recorded
+// before is acknowledged or dropped. The error is the context's.
+func (a *Agent) Flush(ctx context.Context) error {
+	a.mu.Lock()
+	f := a.ring.flush()
+	a.mu.Unlock()
+	a.notify()
+	select {
+	case <-f.done:
+		return nil
+	default:
+	}
+	select {
+	case <-f.done:
+		return nil
+	case <-ctx.Done():
+		a.mu.Lock()
+		a.ring.forget(f)
+		a.mu.Unlock()
+		return ctx.Err()
+	}
+}
+
+// Shutdown delivers what is held, closes the link and stops the agent; from
+// its call on, nothing more is recorded. When the context ends (or 5 s where it
+// has no deadline), what is left is dropped, and the error is the context's.
+// Later calls wait for the first one and return the same.
+func (a *Agent) Shutdown(ctx context.Context) error {
+	a.mu.Lock()
+	first := !a.closing
+	a.closing = true
+	a.mu.Unlock()
+	if first {
+		a.shutdown(ctx)
+	}
+	select {
+	case <-a.finished:
+		return a.shutdownErr
+	default:
+	}
+	select {
+	case <-a.finished:
+		return a.shutdownErr
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (a *Agent) shutdown(ctx context.Context) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, a.cfg.timing.shutdown)
+		defer cancel()
+	}
+	close(a.drain)
+	a.notify()
+	select {
+	case <-a.done:
+	case <-ctx.Done():
+		// A link that is free to answer says goodbye; one that hangs is cut.
+		close(a.stop)
+		select {
+		case <-a.done:
+		case <-time.After(a.cfg.timing.closing / 4):
+		}
+	}
+	a.cancel()
+	<-a.done
+
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if left := a.ring.discard(); left > 0 {
+		a.shutdownErr = ctx.Err()
+	}
+	clear(a.conns)
+	close(a.finished)
+}
+
+// Stats returns the agent's own counts.
+func (a *Agent) Stats() Stats {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := Stats{
+		Observed:     a.ring.observed,
+		Acknowledged: a.ring.acknowledged,
+		Rejected:     a.ring.rejected,
+		Held:         uint64(a.ring.n),
+		Dropped:      map[string]uint64{},
+	}
+	for why, count := range a.ring.dropped {
+		if count > 0 {
+			s.Dropped[reasonNames[why]] = count
+		}
+	}
+	return s
+}

@@ -1,0 +1,18 @@
+// Package wsstats observes the WebSocket connections of a Go application and
+// streams what happens on them to an OpenTelemetry Collector that runs the
+// wsstats receiver, which makes spans and metrics of it.
+//
+// An [Agent] owns one link to the receiver. What the taps record goes into a
+// bounded queue and from there, in numbered batches, to the receiver; it is
+// kept until the receiver acknowledges it and is sent again after a reconnect.
+// Recording never waits for the network and never fails: where the queue is
+// full, message samples are dropped first, counted, and reported.
+//
+// Payload is never looked at, kept or sent.
+package wsstats
+
+// Version is the version of this agent, as it is told to the receiver.
+const Version = "0.1.0"
+
+// agentName names this implementation to the receiver.
+const agentName = "wsstats-go"

@@ -1,0 +1,154 @@
+package wsstats
+
+import (
+	"github.com/wsstats/wsstatsreceiver/wire"
+)
+
+// encoder makes protocol messages of records. The bytes that it returns are
+// valid until its next call. It belongs to the link's goroutine.
+type encoder struct {
+	session uint64 // the session that conn.declared speaks of, from 1
+	message uint64 // the message that conn.mentioned speaks of, from 1
+
+	msg wire.Message
+	buf []byte
+}
+
+func (e *encoder) begin(form wire.Form) {
+	e.message++
+	e.msg.Reset()
+	e.msg.Form = form
+}
+
+func (e *encoder) encode() []byte {
+	e.buf = wire.AppendJSON(e.buf[:0], &e.msg)
+	return e.buf
+}
+
+// hello opens a session: no connection is known in it yet.
+func (e *encoder) hello(instance string, resource []wire.KeyValue) []byte {
+	e.session++
+	e.begin(wire.FormHello)
+	e.msg.Hello = wire.Hello{Instance: instance, AgentName: agentName, AgentVersion: Version, Resource: resource}
+	return e.encode()
+}
+
+// batch is the message of a number. It declares the connections that its
+// records name and the session does not know, but where a handshake does.
+func (e *encoder) batch(seq uint64, rows []record, dropped dropCounts) []byte {
+	e.begin(wire.FormBatch)
+	b := &e.msg.Batch
+	b.Seq = seq
+	for i := range rows {
+		r := &rows[i]
+		if c := r.conn; c != nil && c.declared != e.session && c.mentioned != e.message {
+			c.mentioned = e.message
+			if r.kind != wire.KindHandshake {
+				b.Connections = append(b.Connections, connectionEntry(c))
+			}
+		}
+		b.Events = append(b.Events, wire.Event{})
+		fillEvent(&b.Events[i], r)
+	}
+	for why, count := range dropped {
+		if count > 0 {
+			b.Dropped = append(b.Dropped, wire.Dropped{Reason: reasonNames[why], Count: count})
+		}
+	}
+	return e.encode()
+}
+
+// restate is an unnumbered message that declares connections.
+func (e *encoder) restate(conns []*conn) []byte {
+	e.begin(wire.FormBatch)
+	for _, c := range conns {
+		e.msg.Batch.Connections = append(e.msg.Batch.Connections, connectionEntry(c))
+	}
+	return e.encode()
+}
+
+// sent notes that the session knows the connections of a batch.
+func (e *encoder) sent(rows []record) {
+	for i := range rows {
+		if c := rows[i].conn; c != nil {
+			c.declared = e.session
+		}
+	}
+}
+
+func connectionEntry(c *conn) (entry wire.Connection) {
+	entry.SetStr(wire.AttrConnectionID, c.id)
+	setConnection(&entry.Attrs, c)
+	entry.OpenedAt, entry.HasOpenedAt = c.openedAt, c.openedAt != 0
+	entry.Closed = c.closed.Load()
+	entry.TraceID, entry.SpanID = c.traceID, c.spanID
+	return entry
+}
+
+// setConnection sets what a connection's events inherit.
+func setConnection(as *wire.Attrs, c *conn) {
+	setText(as, wire.AttrURL, c.url)
+	setText(as, wire.AttrProtocol, c.protocol)
+	setText(as, wire.AttrPeerIP, c.peerIP)
+	switch c.role {
+	case wire.RoleClient:
+		as.SetStr(wire.AttrRole, "client")
+	case wire.RoleServer:
+		as.SetStr(wire.AttrRole, "server")
+	}
+	if c.peerPort > 0 {
+		as.SetInt(wire.AttrPeerPort, int64(c.peerPort))
+	}
+	if c.shared {
+		as.SetBool(wire.AttrShared, true)
+	}
+}
+
+func setText(as *wire.Attrs, a wire.Attr, s string) {
+	if s != "" {
+		as.SetStr(a, s)
+	}
+}
+
+func fillEvent(e *wire.Event, r *record) {
+	if r.extra != nil {
+		*e = *r.extra
+	}
+	e.Kind = r.kind
+	e.Time, e.HasTime = r.time, r.time != 0
+	e.Duration, e.HasDuration = max(r.duration, 0), r.duration >= 0
+	if c := r.conn; c != nil {
+		e.SetStr(wire.AttrConnectionID, c.id)
+		if r.kind == wire.KindHandshake {
+			setConnection(&e.Attrs, c)
+		}
+	}
+	// The kind says the type of a control frame and, mostly, the direction.
+	if text, ok := messageTypes[r.typ]; ok {
+		e.SetStr(wire.AttrMessageType, text)
+	}
+	switch r.kind {
+	case wire.KindSend, wire.KindReceive, wire.KindProcess, wire.KindBroadcast, wire.KindBatchSend:
+	default:
+		switch r.dir {
+		case wire.DirectionSent:
+			e.SetStr(wire.AttrDirection, "sent")
+		case wire.DirectionReceived:
+			e.SetStr(wire.AttrDirection, "received")
+		}
+	}
+	if r.seq > 0 {
+		e.SetInt(wire.AttrMessageSeq, r.seq)
+	}
+	if r.size >= 0 {
+		e.SetInt(wire.AttrMessageSize, r.size)
+	}
+	if r.compressed >= 0 {
+		e.SetInt(wire.AttrCompressedSize, r.compressed)
+	}
+	if r.frames > 0 {
+		e.SetInt(wire.AttrMessageFrames, int64(r.frames))
+	}
+}
+
+var messageTypes = map[wire.MessageType]string{wire.MessageText: "text", wire.MessageBinary: "binary"}

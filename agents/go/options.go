@@ -1,0 +1,199 @@
+package wsstats
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/wsstats/wsstatsreceiver/wire"
+)
+
+// What an option defaults to.
+const (
+	defaultEndpoint    = "ws://localhost:4390" + defaultPath
+	defaultPath        = "/v1/wsstats"
+	defaultBatchEvents = 512
+	defaultBatchBytes  = 256 << 10
+	defaultBatchDelay  = time.Second
+	defaultQueueBytes  = 4 << 20
+	minQueueBytes      = 16 << 10
+)
+
+// Option changes how an Agent works.
+type Option func(*config)
+
+type config struct {
+	endpoint   string
+	url        *url.URL // endpoint, parsed
+	header     http.Header
+	token      string
+	tls        *tls.Config
+	service    string
+	attributes map[string]string
+	resource   []wire.KeyValue // of the environment, attributes and service
+	maxEvents  int
+	maxBytes   int
+	maxDelay   time.Duration
+	queueBytes int
+	logger     *slog.Logger
+	timing     timing
+}
+
+// WithEndpoint sets the receiver's URL: ws or wss, the path defaults to
+// /v1/wsstats. The default is the environment's WSSTATS_ENDPOINT, else
+// ws://localhost:4390/v1/wsstats.
+func WithEndpoint(endpoint string) Option {
+	return func(c *config) { c.endpoint = endpoint }
+}
+
+// WithHeader adds headers to the request that opens the link. Those of the
+// WebSocket handshake itself cannot be set.
+func WithHeader(header http.Header) Option {
+	return func(c *config) {
+		for key, values := range header {
+			for _, value := range values {
+				c.header.Add(key, value)
+			}
+		}
+	}
+}
+
+// WithToken sends "Authorization: Bearer token" (RFC 6750) when the link opens.
+// The default is the environment's WSSTATS_TOKEN.
+func WithToken(token string) Option {
+	return func(c *config) { c.token = token }
+}
+
+// WithTLSConfig sets the TLS configuration of a wss link.
+func WithTLSConfig(tlsConfig *tls.Config) Option {
+	return func(c *config) { c.tls = tlsConfig.Clone() }
+}
+
+// WithServiceName sets service.name. It goes before WithResource,
+// OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
+func WithServiceName(name string) Option {
+	return func(c *config) { c.service = name }
+}
+
+// WithResource adds attributes to the resource that all telemetry of this
+// agent is of. They go before those of OTEL_RESOURCE_ATTRIBUTES.
+func WithResource(attributes map[string]string) Option {
+	return func(c *config) { maps.Copy(c.attributes, attributes) }
+}
+
+// WithBatch bounds a batch: it is sent when it holds maxEvents events (default
+// 512) or about maxBytes bytes (default 256 KiB), or when its oldest event is
+// maxDelay old (default 1 s). All three are greater than 0. The receiver's own
+// limits hold beside these.
+func WithBatch(maxEvents, maxBytes int, maxDelay time.Duration) Option {
+	return func(c *config) { c.maxEvents, c.maxBytes, c.maxDelay = maxEvents, maxBytes, maxDelay }
+}
+
+// WithMaxQueueBytes bounds the memory of events that are not yet acknowledged.
+// The default is 4 MiB (about 65,000 messages), the least 16 KiB.
+func WithMaxQueueBytes(n int) Option {
+	return func(c *config) { c.queueBytes = n }
+}
+
+// WithLogger sets where the agent tells of its link, once for each change: at
+// Warn when the receiver cannot be reached or refuses, at Info when it is back.
+// The default is [slog.Default].
+func WithLogger(logger *slog.Logger) Option {
+	return func(c *config) { c.logger = logger }
+}
+
+// handshakeHeaders belong to the WebSocket handshake (RFC 6455 section 4.1).
+var handshakeHeaders = []string{
+	"Upgrade", "Connection", "Sec-Websocket-Key", "Sec-Websocket-Version",
+	"Sec-Websocket-Extensions", "Sec-Websocket-Protocol",
+}
+
+// newConfig reads the environment and the options, which go before it.
+func newConfig(opts []Option) (*config, error) {
+	c := &config{
+		endpoint:   os.Getenv(envEndpoint),
+		token:      os.Getenv(envToken),
+		header:     http.Header{},
+		attributes: map[string]string{},
+		maxEvents:  defaultBatchEvents,
+		maxBytes:   defaultBatchBytes,
+		maxDelay:   defaultBatchDelay,
+		queueBytes: defaultQueueBytes,
+		timing:     defaultTiming,
+	}
+	if c.endpoint == "" {
+		c.endpoint = defaultEndpoint
+	}
+	for _, opt := range opts {
+		opt(c)
+	}
+	if c.logger == nil {
+		c.logger = slog.Default()
+	}
+	return c, c.resolve()
+}
+
+func (c *config) resolve() error {
+	u, err := parseEndpoint(c.endpoint)
+	if err != nil {
+		return err
+	}
+	c.url = u
+	for _, key := range handshakeHeaders {
+		if _, ok := c.header[key]; ok {
+			return fmt.Errorf("header %s: cannot be set, it belongs to the WebSocket handshake", key)
+		}
+	}
+	if c.token != "" {
+		c.header.Set("Authorization", "Bearer "+c.token)
+	}
+	for key, values := range c.header {
+		if strings.ContainsFunc(key+strings.Join(values, ""), isControl) {
+			return fmt.Errorf("header %q: expected no control characters", key)
+		}
+	}
+	if c.maxEvents <= 0 || c.maxBytes <= 0 || c.maxDelay <= 0 {
+		return fmt.Errorf("batch: expected values above 0, got %d events, %d bytes, %s", c.maxEvents, c.maxBytes, c.maxDelay)
+	}
+	if c.queueBytes < minQueueBytes {
+		return fmt.Errorf("queue: expected at least %d bytes, got %d", minQueueBytes, c.queueBytes)
+	}
+	c.resource, err = newResource(c.service, c.attributes)
+	if err != nil {
+		// The specification wants a bad variable reported and left out, not a
+		// program that does not start.
+		c.logger.Warn("wsstats: environment ignored", "error", err)
+	}
+	return nil
+}
+
+func parseEndpoint(endpoint string) (*url.URL, error) {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		// The error of url.Parse repeats the URL, which may hold a secret.
+		return nil, errors.New("endpoint: expected a URL such as " + defaultEndpoint)
+	}
+	switch {
+	case u.Scheme != "ws" && u.Scheme != "wss":
+		return nil, fmt.Errorf("endpoint: expected the scheme ws or wss, got %q", u.Scheme)
+	case u.Host == "":
+		return nil, errors.New("endpoint: expected a host, as in " + defaultEndpoint)
+	case u.User != nil:
+		return nil, errors.New("endpoint: user information is not sent by WebSocket clients, use WithToken or WithHeader")
+	case u.Fragment != "":
+		return nil, errors.New("endpoint: expected no fragment")
+	}
+	if u.Path == "" {
+		u.Path = defaultPath
+	}
+	return u, nil
+}
+
+func isControl(r rune) bool { return r < ' ' || r == 0x7f }

@@ -1,0 +1,312 @@
+package wsstats
+
+import (
+	"unsafe"
+
+	"github.com/wsstats/wsstatsreceiver/wire"
+)
+
+// reason says why an event was dropped. Its names are the values of the
+// attribute reason of ws.agent.dropped.
+type reason uint8
+
+const (
+	reasonQueueFull reason = iota // no room in the ring
+	reasonOversize                // one event alone is over the receiver's message limit
+	reasonRefused                 // the receiver refused its number for good
+	reasonPoison                  // sessions broke on its number three times in a row
+	reasonShutdown                // not acknowledged by the end of Shutdown, or recorded after its beginning
+	numReasons
+)
+
+var reasonNames = [numReasons]string{"queue_full", "oversize", "refused", "poison", "shutdown"}
+
+// dropCounts counts dropped events by reason.
+type dropCounts [numReasons]uint64
+
+// ring is the queue of records, bounded in bytes: first those that numbers
+// stand for (sent or about to be), then those that wait. Records leave at the
+// front when their number is answered. It is not safe for concurrent use.
+type ring struct {
+	rows     []record // circular
+	head     int      // index of the oldest
+	n        int      // how many are held
+	numbered int      // how many of them, from the oldest on, numbers stand for
+	urgent   int      // how many, from the oldest on, are due without waiting for more
+
+	bytes    int // memory of what is held
+	maxBytes int
+	waiting  int // estimated JSON bytes of what is not numbered
+
+	observed     uint64
+	acknowledged uint64
+	rejected     uint64
+	dropped      dropCounts
+	reported     dropCounts // of dropped: told to the receiver, or about to be
+
+	flushes []*flush
+}
+
+// flush waits until the oldest remaining records have left the ring.
+type flush struct {
+	remaining int
+	done      chan struct{}
+}
+
+const (
+	rowBytes   = int(unsafe.Sizeof(record{}))
+	extraBytes = int(unsafe.Sizeof(wire.Event{}))
+	minRows    = 64
+)
+
+// memory is what the record holds in the ring, bytes.
+func (r *record) memory() int {
+	if r.extra == nil {
+		return rowBytes
+	}
+	return rowBytes + extraBytes + userBytes(r.extra)
+}
+
+// jsonBytes estimates the record's JSON form, on the high side.
+func (r *record) jsonBytes() int {
+	if r.extra == nil {
+		return 224
+	}
+	return 1024 + 2*userBytes(r.extra)
+}
+
+func userBytes(e *wire.Event) int {
+	n := len(e.Tracestate) + len(e.Links)*64 + len(e.Str(wire.AttrErrorMessage)) + len(e.Str(wire.AttrCloseReason))
+	for i := range e.User {
+		n += int(unsafe.Sizeof(wire.KeyValue{})) + len(e.User[i].Key) + len(e.User[i].Value.Str)
+	}
+	return n
+}
+
+// sample tells whether the record is one of many alike, which is dropped
+// before what happens once in a connection's life.
+func (r *record) sample() bool {
+	switch r.kind {
+	case wire.KindHandshake, wire.KindClose, wire.KindError, wire.KindProtocolError:
+		return false
+	}
+	return true
+}
+
+func (g *ring) at(i int) *record {
+	i += g.head
+	if i >= len(g.rows) {
+		i -= len(g.rows)
+	}
+	return &g.rows[i]
+}
+
+// push adds a record, or drops it or older ones where there is no room.
+func (g *ring) push(r *record) {
+	g.observed++
+	size := r.memory()
+	if g.bytes+size > g.maxBytes && (r.sample() || !g.makeRoom(size)) {
+		g.dropped[reasonQueueFull]++
+		return
+	}
+	if g.n == len(g.rows) {
+		g.grow()
+	}
+	g.n++
+	*g.at(g.n - 1) = *r
+	g.bytes += size
+	g.waiting += r.jsonBytes()
+}
+
+// makeRoom drops the oldest samples that no number stands for, an eighth of
+// the ring at once: their places are closed by moving all later records, which
+// would cost too much for one at a time.
+func (g *ring) makeRoom(size int) bool {
+	target := min(g.bytes, g.maxBytes-max(size, g.maxBytes/8))
+	kept := g.numbered
+	numbered := g.numbered
+	for i := numbered; i < g.n; i++ {
+		r := g.at(i)
+		if g.bytes > target && r.sample() {
+			g.bytes -= r.memory()
+			g.waiting -= r.jsonBytes()
+			g.dropped[reasonQueueFull]++
+			g.passed(kept, 1)
+			continue
+		}
+		if kept != i {
+			*g.at(kept) = *r
+		}
+		kept++
+	}
+	for i := kept; i < g.n; i++ {
+		*g.at(i) = record{}
+	}
+	g.n = kept
+	return g.bytes+size <= g.maxBytes
+}
+
+func (g *ring) grow() {
+	rows := make([]record, min(max(minRows, 2*len(g.rows)), max(minRows, g.maxBytes/rowBytes)))
+	copied := copy(rows, g.rows[g.head:])
+	copy(rows[copied:], g.rows[:g.head])
+	g.rows, g.head = rows, 0
+}
+
+// take lets the next number stand for up to maxRows waiting records of about
+// maxBytes of JSON, at least one, and returns how many.
+func (g *ring) take(maxRows, maxBytes int) int {
+	k, size := 0, 0
+	for k < maxRows && g.numbered+k < g.n {
+		size += g.at(g.numbered + k).jsonBytes()
+		if k > 0 && size > maxBytes {
+			break
+		}
+		k++
+	}
+	g.setNumbered(g.numbered + k)
+	return k
+}
+
+// setNumbered moves the border between the numbered and the waiting records.
+func (g *ring) setNumbered(numbered int) {
+	for ; g.numbered < numbered; g.numbered++ {
+		g.waiting -= g.at(g.numbered).jsonBytes()
+	}
+	for ; g.numbered > numbered; g.numbered-- {
+		g.waiting += g.at(g.numbered - 1).jsonBytes()
+	}
+}
+
+// copyTo appends k records from the i-th on.
+func (g *ring) copyTo(dst []record, i, k int) []record {
+	for j := range k {
+		dst = append(dst, *g.at(i + j))
+	}
+	return dst
+}
+
+// remove takes out k numbered records from the i-th on.
+func (g *ring) remove(i, k int) {
+	for j := range k {
+		g.bytes -= g.at(i + j).memory()
+	}
+	for j := i - 1; j >= 0; j-- {
+		*g.at(j + k) = *g.at(j)
+	}
+	for range k {
+		*g.at(0) = record{} // lets go of its connection
+		if g.head++; g.head == len(g.rows) {
+			g.head = 0
+		}
+	}
+	g.n -= k
+	g.numbered -= k
+	g.passed(i, k)
+}
+
+// putBack makes k numbered records from the i-th on the first that wait.
+func (g *ring) putBack(i, k int) {
+	moved := g.copyTo(nil, i, k)
+	for j := i + k; j < g.numbered; j++ {
+		*g.at(j - k) = *g.at(j)
+	}
+	for j := range moved {
+		*g.at(g.numbered - k + j) = moved[j]
+	}
+	for _, f := range g.flushes {
+		if f.remaining > i { // some that it waits for may have moved behind others
+			f.remaining = max(f.remaining, g.numbered)
+		}
+	}
+	if g.urgent > i {
+		g.urgent = max(g.urgent, g.numbered)
+	}
+	g.setNumbered(g.numbered - k)
+}
+
+// passed tells the flushes that k records from the i-th on have left.
+func (g *ring) passed(i, k int) {
+	if g.urgent > i {
+		g.urgent = max(i, g.urgent-k)
+	}
+	if len(g.flushes) == 0 {
+		return
+	}
+	open := g.flushes[:0]
+	for _, f := range g.flushes {
+		if f.remaining > i {
+			f.remaining = max(i, f.remaining-k)
+		}
+		if f.remaining == 0 {
+			close(f.done)
+			continue
+		}
+		open = append(open, f)
+	}
+	clear(g.flushes[len(open):])
+	g.flushes = open
+}
+
+// flush makes all that is held urgent and returns what waits for it.
+func (g *ring) flush() *flush {
+	f := &flush{remaining: g.n, done: make(chan struct{})}
+	g.urgent = g.n
+	if g.n == 0 {
+		close(f.done)
+	} else {
+		g.flushes = append(g.flushes, f)
+	}
+	return f
+}
+
+// forget removes a flush whose caller does not wait any longer.
+func (g *ring) forget(f *flush) {
+	for i := range g.flushes {
+		if g.flushes[i] == f {
+			g.flushes = append(g.flushes[:i], g.flushes[i+1:]...)
+			return
+		}
+	}
+}
+
+// unreported tells whether a drop waits to be told to the receiver.
+func (g *ring) unreported() bool {
+	for why := range numReasons {
+		// What Shutdown drops comes too late to be told, and is no reason to go on.
+		if why != reasonShutdown && g.dropped[why] != g.reported[why] {
+			return true
+		}
+	}
+	return false
+}
+
+// report returns what was dropped since the last report.
+func (g *ring) report() dropCounts {
+	var since dropCounts
+	for why := range numReasons {
+		since[why] = g.dropped[why] - g.reported[why]
+	}
+	g.reported = g.dropped
+	return since
+}
+
+// unreport takes a report back: the number that carried it was not taken.
+func (g *ring) unreport(report dropCounts) {
+	for why := range numReasons {
+		g.reported[why] -= report[why]
+	}
+}
+
+// waits tells whether a record waits for a number.
+func (g *ring) waits() bool { return g.n > g.numbered }
+
+// discard drops all that is held, as Shutdown's, and returns how many.
+func (g *ring) discard() int {
+	left := g.n
+	g.dropped[reasonShutdown] += uint64(left)
+	g.setNumbered(g.n)
+	g.remove(0, left)
+	g.rows, g.head = nil, 0
+	return left
+}
