@@ -148,7 +148,7 @@ func (e *endpoint) upgrade(w http.ResponseWriter, req *http.Request) {
 		e.refuseForNow(w, req, refusal, "too many sessions")
 		return
 	}
-	conn, err := e.upgrader.Upgrade(w, req, header)
+	conn, err := e.upgrader.Upgrade(guarded{w, e.r.cfg.Limits, e.r.cfg.Compression}, req, header)
 	if err != nil { // answered by the upgrader
 		e.r.sessions.release(address)
 		return

@@ -11,11 +11,10 @@ import (
 )
 
 // errTooLarge is that a message is over limits::message_bytes.
-var errTooLarge = errors.New("message over the limit")
+var errTooLarge = errors.New("message over limits::message_bytes")
 
-// read takes messages off the socket until the connection ends. It returns the
-// close code that it ended the session with, 0 where the agent or the network did.
-func (s *session) read() int {
+// read takes messages off the socket until the connection ends.
+func (s *session) read() {
 	k := s.r.cfg.Keepalive
 	limit := int64(s.r.cfg.Limits.MessageBytes)
 	// Without compression this refuses a message by its declared length; with
@@ -23,8 +22,8 @@ func (s *session) read() int {
 	s.conn.SetReadLimit(limit)
 	between := true // two messages: only then an agent's control frames are a sign of life
 	alive := func() {
-		if between && !s.isStopped() {
-			_ = s.conn.SetReadDeadline(time.Now().Add(k.PingInterval + k.PongTimeout))
+		if between {
+			s.expect(k.PingInterval + k.PongTimeout)
 		}
 	}
 	answerPing := s.conn.PingHandler()
@@ -42,32 +41,38 @@ func (s *session) read() int {
 		kind, body, err := s.conn.NextReader()
 		if err == nil {
 			between = false
-			if !s.isStopped() {
-				_ = s.conn.SetReadDeadline(time.Now().Add(s.r.cfg.Limits.MessageTimeout))
-			}
+			s.expect(s.r.cfg.Limits.MessageTimeout)
 			err = s.receive(kind, body, limit)
 		}
 		if err == nil {
 			continue
 		}
 		if errors.Is(err, errTooLarge) || errors.Is(err, websocket.ErrReadLimit) {
-			s.closeWith(websocket.CloseMessageTooBig, "message over the limit")
-			if errors.Is(err, websocket.ErrReadLimit) {
-				return websocket.CloseMessageTooBig
-			}
-			s.drainSocket()
+			s.closeWith(websocket.CloseMessageTooBig, errTooLarge.Error())
+		} else if code, breach := breachOf(s.conn); breach != nil {
+			s.closeWith(code, breach.Error())
+		} else {
+			return
 		}
-		return 0
+		s.drainSocket()
+		return
 	}
 }
 
-// drainSocket reads on for a while after a close, since closing a socket with
-// unread bytes would take back what was sent.
+// drainSocket reads on for a while after a close that answers what cannot be
+// read any more: closing a socket with unread bytes would take back what was sent.
 func (s *session) drainSocket() {
-	for {
-		if _, _, err := s.conn.NextReader(); err != nil {
-			return
-		}
+	conn := below(s.conn)
+	_ = conn.SetReadDeadline(time.Now().Add(linger))
+	_, _ = io.Copy(io.Discard, conn)
+}
+
+// expect sets how long the next bytes may take: after a close no longer than
+// it lingers, whichever of the two goroutines comes last.
+func (s *session) expect(within time.Duration) {
+	_ = s.conn.SetReadDeadline(time.Now().Add(within))
+	if s.isStopped() {
+		_ = s.conn.SetReadDeadline(time.Now().Add(linger))
 	}
 }
 

@@ -127,7 +127,7 @@ func (s *session) start() {
 
 // run reads until the connection ends.
 func (s *session) run() {
-	code := s.read()
+	s.read()
 	s.stop()
 	<-s.done
 	s.detach()
@@ -136,9 +136,7 @@ func (s *session) run() {
 	s.cancel()
 	_ = s.conn.Close()
 	s.mu.Lock()
-	if s.closeCode != 0 {
-		code = s.closeCode
-	}
+	code := s.closeCode
 	s.mu.Unlock()
 	s.r.telemetry.ReceiverWsstatsSessionEnds.Add(context.WithoutCancel(s.ctx), 1, metric.WithAttributes(attribute.Int("close_code", code)))
 	s.r.sessions.remove(s)
