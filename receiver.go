@@ -55,7 +55,9 @@ type wsstatsReceiver struct {
 	stopOnce  sync.Once
 	startErr  error
 	stopErr   error
-	running   sync.WaitGroup // the server and the background loop
+	running   sync.WaitGroup  // the server and the background loop
+	ctx       context.Context // of the background loop
+	cancel    context.CancelFunc
 	stop      chan struct{}
 
 	// Replaced by tests.
@@ -74,6 +76,7 @@ func newReceiver(cfg *Config, set receiver.Settings) (*wsstatsReceiver, error) {
 		now:       time.Now,
 		random:    func(b []byte) { _, _ = crand.Read(b) }, // never fails
 	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
 	var err error
 	if r.telemetry, err = metadata.NewTelemetryBuilder(set.TelemetrySettings); err != nil {
 		return nil, fmt.Errorf("build telemetry: %w", err)
@@ -167,11 +170,11 @@ func (r *wsstatsReceiver) background() {
 		case <-r.stop:
 			return
 		case <-flush.C:
-			r.flush(context.Background())
+			r.flush(r.ctx)
 		case <-sweep.C:
-			r.sweepOrphans(context.Background())
+			r.sweepOrphans(r.ctx)
 			r.instances.Sweep(r.now(), func(i *delivery.Instance[*agent]) bool {
-				return r.giveUp(context.Background(), i.State, i.Leave)
+				return r.giveUp(r.ctx, i.State, i.Leave)
 			})
 		}
 	}
@@ -223,6 +226,7 @@ func (r *wsstatsReceiver) Shutdown(ctx context.Context) error {
 
 func (r *wsstatsReceiver) shutdown(ctx context.Context) error {
 	defer r.telemetry.Shutdown()
+	defer r.cancel()
 	if r.server == nil {
 		return nil
 	}
@@ -230,20 +234,36 @@ func (r *wsstatsReceiver) shutdown(ctx context.Context) error {
 	err := r.server.Shutdown(ctx)
 	drained := r.sessions.wait(ctx)
 	close(r.stop)
-	if drained {
-		r.running.Wait()
-		r.sweepOrphans(ctx)
-		for _, i := range r.instances.All() {
-			r.giveUp(ctx, i.State, true)
-		}
-		r.flush(ctx)
+	drained = drained && r.waitForBackground(ctx)
+	if !drained {
+		// The deadline is over: what is not acknowledged is the agents' to send again.
 		r.gate.close()
-		return err
+		r.sessions.abort()
+		return errors.Join(err, fmt.Errorf("the pipeline was still busy at the deadline: %w", context.Cause(ctx)))
 	}
-	// The deadline is over: what is not acknowledged is the agents' to send again.
+	r.sweepOrphans(ctx)
+	for _, i := range r.instances.All() {
+		r.giveUp(ctx, i.State, true)
+	}
+	r.flush(ctx)
 	r.gate.close()
-	r.sessions.abort()
-	return errors.Join(err, fmt.Errorf("sessions were still busy at the deadline: %w", context.Cause(ctx)))
+	return err
+}
+
+// waitForBackground returns false where the context ends before the server and
+// the background loop do.
+func (r *wsstatsReceiver) waitForBackground(ctx context.Context) bool {
+	done := make(chan struct{})
+	go func() {
+		r.running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // gate keeps calls of the next consumer from beginning after Shutdown returned.

@@ -100,11 +100,9 @@ func (s *sessionSet) drain() {
 		close(s.idle)
 	}
 	s.mu.Unlock()
-	var wg sync.WaitGroup
 	for _, session := range s.all() {
-		wg.Go(func() { session.goAway("shutdown") })
+		go session.goAway("shutdown") // which may wait for an agent that does not read
 	}
-	wg.Wait()
 }
 
 // wait returns true when no session is left, false where the context ends before.
