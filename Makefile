@@ -1,0 +1,110 @@
+# `make help` lists the targets. Whatever is built or fetched for the project
+# alone lands in build/.
+
+SHELL         := bash
+.SHELLFLAGS   := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS     += --no-builtin-rules --no-print-directory
+
+BUILDER_VERSION    := v0.158.0
+GOLANGCI_VERSION   := v2.15.0
+WEBSOCKETS_VERSION := 15.0.1
+PLATFORMS          := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+BENCH    ?= .
+FUZZTIME ?= 20s
+
+COLLECTOR := build/otelcol-wsstats
+DEMO      := build/demo
+LINTER    := build/bin/golangci-lint-$(GOLANGCI_VERSION)
+PEERS     := build/venv/websockets-$(WEBSOCKETS_VERSION)
+
+# The files of the working tree, committed or not, that match a git pathspec.
+files    = $(wildcard $(shell git ls-files -co --exclude-standard -- $(1)))
+MODULES := $(filter-out internal/tools,$(patsubst %/,%,$(dir $(call files,'*go.mod'))))
+# What the collector and the demo are made of.
+MANIFESTS := builder-config.yaml $(call files,'go.*' 'wire/go.*')
+RECEIVER  := $(call files,'*.go' 'metadata.yaml' ':!*_test.go' ':!agents' ':!cmd' ':!examples' ':!internal/e2e' ':!internal/tools')
+DEMOS     := $(call files,'examples/*' 'agents/go/*' 'wire/*' ':!*_test.go')
+
+# $(call each,command) runs a command in every module.
+each = @for m in $(MODULES); do echo "== $$m"; (cd "$$m" && $(1)); done
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: check $(PEERS) $(LINTER) ## check this machine; fetch what the tests and the linters need
+
+.PHONY: check
+check:
+	@scripts/check
+
+.PHONY: run
+run: check $(COLLECTOR) $(DEMO) ## start the collector and the demo, and show what the collector wrote
+	@exec $(DEMO) --collector $(COLLECTOR)
+
+.PHONY: collector
+collector: check $(COLLECTOR) ## build the collector with the receiver: build/otelcol-wsstats
+
+.PHONY: test
+test: check $(COLLECTOR) $(DEMO) $(PEERS) ## test every module, the whole path included; coverage is shown and held over 85 %
+	@WSSTATS_COLLECTOR=$(CURDIR)/$(COLLECTOR) WSSTATS_DEMO=$(CURDIR)/$(DEMO) WSSTATS_PYTHON=$(CURDIR)/build/venv/bin/python scripts/test $(MODULES)
+
+.PHONY: cover
+cover: test ## the same, then build/coverage.html
+	@go tool cover -html=build/coverage.out -o build/coverage.html && echo build/coverage.html
+
+.PHONY: bench
+bench: ## run the benchmarks (BENCH=regexp)
+	$(call each,go test -run='^$$' -bench='$(BENCH)' -benchmem ./...)
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (20s)
+	@scripts/fuzz $(FUZZTIME) $(MODULES)
+
+.PHONY: lint
+lint: $(LINTER) ## lint and check the format of every module
+	$(call each,$(CURDIR)/$(LINTER) run ./...)
+
+.PHONY: format
+format: $(LINTER) ## format every module
+	$(call each,$(CURDIR)/$(LINTER) fmt ./...)
+
+.PHONY: generate
+generate: ## generate code and documentation from metadata.yaml
+	@go generate ./...
+
+.PHONY: cross
+cross: ## compile every module for linux, darwin and windows, amd64 and arm64
+	$(call each,for p in $(PLATFORMS); do CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -trimpath ./...; done)
+
+.PHONY: clean
+clean: ## remove build/
+	@rm -rf build
+
+# The builder writes the distribution's source; go builds it, so that a change
+# of the receiver costs seconds.
+build/distribution/main.go: $(MANIFESTS)
+	@test -e $@ || echo "First build of the collector: fetches and compiles it whole, 2 to 5 minutes on two cores. Later ones take seconds."
+	@mkdir -p build
+	@go run go.opentelemetry.io/collector/cmd/builder@$(BUILDER_VERSION) --config builder-config.yaml --skip-compilation 2> build/builder.log || { cat build/builder.log >&2; exit 1; }
+	@touch $@
+
+$(COLLECTOR): build/distribution/main.go $(RECEIVER)
+	@echo "Building $@"
+	@cd build/distribution && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w' -o ../$(@F) .
+
+$(DEMO): $(DEMOS)
+	@echo "Building $@ and build/chat"
+	@mkdir -p build && cd examples && go build -buildvcs=false -o ../build/ ./demo ./chat
+
+$(LINTER):
+	@echo "Building golangci-lint $(GOLANGCI_VERSION): about 2 minutes on two cores."
+	@GOBIN=$(CURDIR)/build/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@mv build/bin/golangci-lint $@
+
+# The other end of a test connection that is not written in Go.
+$(PEERS):
+	@scripts/peers build/venv websockets==$(WEBSOCKETS_VERSION) $@

@@ -1,0 +1,208 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+const (
+	startTimeout = 30 * time.Second
+	stopTimeout  = 15 * time.Second
+	// waitTimeout is how long a test waits for what it sent to come out.
+	waitTimeout = 15 * time.Second
+	waitTick    = 50 * time.Millisecond
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+// collector is otelcol-wsstats, running as a child process.
+type collector struct {
+	output
+
+	endpoint   string // host:port of the receiver
+	prometheus string // host:port of the Prometheus exporter
+	telemetry  string // host:port of the collector's own metrics
+	health     string // host:port of the health check
+
+	cmd     *exec.Cmd
+	logs    lockedBuffer
+	exited  chan struct{} // closed when the process has ended; exitErr is valid then
+	exitErr error
+}
+
+// startCollector starts the collector with testdata/collector.yaml and returns
+// when it is healthy. Each of the changes is one line of YAML in the collector's
+// short form, such as "receivers::wsstats::traces::mode: connection". The
+// collector is stopped at the end of the test, if it was not before.
+func startCollector(t *testing.T, changes ...string) *collector {
+	t.Helper()
+	ports := freePorts(t, 4)
+	c := &collector{
+		output:     output(t.TempDir()),
+		endpoint:   ports[0],
+		prometheus: ports[1],
+		telemetry:  ports[2],
+		health:     ports[3],
+		exited:     make(chan struct{}),
+	}
+	_, telemetryPort, err := net.SplitHostPort(c.telemetry)
+	require.NoError(t, err)
+
+	args := []string{"--config", "testdata/collector.yaml"}
+	for _, change := range changes {
+		args = append(args, "--config", "yaml:"+change)
+	}
+	c.cmd = exec.Command(collectorBinary(t), args...)
+	c.cmd.Env = append(
+		os.Environ(),
+		"WSSTATS_ENDPOINT="+c.endpoint,
+		"WSSTATS_DIR="+string(c.output),
+		"PROMETHEUS_ENDPOINT="+c.prometheus,
+		"TELEMETRY_PORT="+telemetryPort,
+		"HEALTH_ENDPOINT="+c.health,
+	)
+	c.cmd.Stdout, c.cmd.Stderr = &c.logs, &c.logs
+	require.NoError(t, c.cmd.Start())
+	go func() {
+		c.exitErr = c.cmd.Wait()
+		close(c.exited)
+	}()
+	t.Cleanup(func() {
+		_ = c.cmd.Process.Kill()
+		<-c.exited
+		if t.Failed() {
+			t.Logf("the collector's log:\n%s", c.logs.String())
+		}
+	})
+
+	c.awaitHealthy(t, "http://"+c.health)
+	return c
+}
+
+func (c *collector) awaitHealthy(t *testing.T, url string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	tick := time.NewTicker(waitTick)
+	defer tick.Stop()
+	for !healthy(ctx, url) {
+		select {
+		case <-tick.C:
+		case <-c.exited:
+			t.Fatalf("the collector ended at its start: %v", c.exitErr)
+		case <-ctx.Done():
+			t.Fatalf("the collector is not healthy after %v", startTimeout)
+		}
+	}
+}
+
+func healthy(ctx context.Context, url string) bool {
+	resp, err := get(ctx, url)
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+// get asks over a connection of its own, which leaves nothing behind.
+func get(ctx context.Context, url string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	req.Close = true
+	return http.DefaultClient.Do(req)
+}
+
+// stop ends the collector as a service manager does and waits until it has
+// drained; what it wrote is complete then.
+func (c *collector) stop(t *testing.T) {
+	t.Helper()
+	require.NoError(t, c.cmd.Process.Signal(syscall.SIGTERM))
+	select {
+	case <-c.exited:
+		require.NoError(t, c.exitErr, "exit of the collector")
+	case <-time.After(stopTimeout):
+		t.Fatalf("the collector still runs %v after SIGTERM", stopTimeout)
+	}
+}
+
+// collectorBinary is the path of otelcol-wsstats: $WSSTATS_COLLECTOR, else it is
+// built with make.
+func collectorBinary(t *testing.T) string {
+	t.Helper()
+	path, err := builtCollector()
+	require.NoError(t, err)
+	return path
+}
+
+var builtCollector = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("WSSTATS_COLLECTOR"); path != "" {
+		return path, nil
+	}
+	if out, err := exec.Command("make", "-C", "../..", "collector").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("make collector: %w\n%s", err, out)
+	}
+	return filepath.Abs("../../build/otelcol-wsstats")
+})
+
+// freePorts finds n loopback addresses that nothing listens on.
+func freePorts(t *testing.T, n int) []string {
+	t.Helper()
+	listeners := make([]net.Listener, n)
+	addresses := make([]string, n)
+	for i := range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		listeners[i], addresses[i] = l, l.Addr().String()
+	}
+	// Closed when all are found, so that they differ.
+	for _, l := range listeners {
+		require.NoError(t, l.Close())
+	}
+	return addresses
+}
+
+// skipOrFail ends a test whose tools the machine lacks: skipped, or failed where
+// WSSTATS_REQUIRE_ALL=1 says that nothing may be skipped.
+func skipOrFail(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("WSSTATS_REQUIRE_ALL") == "1" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// lockedBuffer takes the output of a child process while a test may read it.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
