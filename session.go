@@ -49,6 +49,7 @@ type session struct {
 	greeting   bool   // a hello waits for its welcome
 	working    bool
 	draining   bool // nothing new is taken
+	ended      bool // nothing more is read
 	stopped    bool // nothing more is done
 	closeCode  int  // that we sent, 0: none
 	lastHeard  time.Time
@@ -128,7 +129,7 @@ func (s *session) start() {
 // run reads until the connection ends.
 func (s *session) run() {
 	s.read()
-	s.stop()
+	s.end()
 	<-s.done
 	s.detach()
 	s.timer.Stop()
@@ -142,21 +143,41 @@ func (s *session) run() {
 	s.r.sessions.remove(s)
 }
 
+// end lets the worker finish what was read, since the agent is gone and sends
+// no more.
+func (s *session) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	if !s.working {
+		s.halt()
+	}
+}
+
 // stop ends all work but that on the message in hand.
 func (s *session) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stopped {
-		return
-	}
-	s.stopped = true
-	close(s.stopping)
+	unnumbered := 0
 	for i := range s.queue {
+		if s.queue[i].seq == 0 {
+			unnumbered++
+		}
 		s.give(&s.queue[i])
 	}
 	s.queue = nil
-	if !s.working {
-		close(s.done)
+	s.r.noteDropped(s.ctx, unnumbered, droppedShutdown)
+	s.halt()
+}
+
+// halt says that nothing more is done. The caller holds s.mu.
+func (s *session) halt() {
+	if !s.stopped {
+		s.stopped = true
+		close(s.stopping)
+		if !s.working {
+			close(s.done)
+		}
 	}
 }
 

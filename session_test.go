@@ -140,22 +140,21 @@ func TestNumberBeforeTheWelcome(t *testing.T) {
 	newer.send(`{"hello":{"instance":"i1"}}`)
 	older.expectClose(1008)
 	newer.send(batch(2, "c", 2))
-	require.Eventually(t, func() bool { return r.received(1, 2) }, waitFor, pollEvery)
+	require.Eventually(t, func() bool { return r.received(2) }, waitFor, pollEvery)
 	gate.release <- nil
 	newer.expectClose(1008)
 }
 
-// received tells whether some session has received n messages.
+// received tells whether so many sessions have received n messages.
 func (tr *testReceiver) received(sessions int, n uint64) bool {
 	for _, s := range tr.sessions.all() {
 		s.mu.Lock()
-		ok := s.received == n
-		s.mu.Unlock()
-		if ok {
-			return true
+		if s.received == n {
+			sessions--
 		}
+		s.mu.Unlock()
 	}
-	return false
+	return sessions == 0
 }
 
 func TestTakeover(t *testing.T) {
@@ -215,7 +214,7 @@ func TestGoBackN(t *testing.T) {
 	<-gate.entered
 	a.send(batch(2, "c", 2))
 	a.send(batch(3, "c", 3))
-	require.Eventually(t, func() bool { return r.received(1, 4) }, waitFor, pollEvery)
+	require.Eventually(t, func() bool { return r.received(4) }, waitFor, pollEvery)
 	gate.release <- errors.New("full")
 	assert.EqualValues(t, 1, a.reply().Nack)
 	a.send(batch(3, "c", 3)) // ignored until 1 comes again
@@ -408,3 +407,24 @@ func (s *scriptedConsumer) next() error {
 
 func (s *scriptedConsumer) ConsumeTraces(context.Context, ptrace.Traces) error    { return s.next() }
 func (s *scriptedConsumer) ConsumeMetrics(context.Context, pmetric.Metrics) error { return s.next() }
+
+// Red when: what was read before the agent's close is thrown away.
+func TestEventsBeforeTheAgentsCloseCount(t *testing.T) {
+	gate := newGatedConsumer()
+	r := startReceiver(t, testOptions{traces: gate})
+	a := r.dial(nil)
+	a.send(`{"event":"send"}`)
+	<-gate.entered
+	a.send(`{"event":"receive"}`)
+	require.NoError(t, a.conn.Close())
+	require.Eventually(t, func() bool {
+		all := r.sessions.all()
+		all[0].mu.Lock()
+		defer all[0].mu.Unlock()
+		return all[0].ended
+	}, waitFor, pollEvery)
+	gate.release <- nil
+	<-gate.entered
+	gate.release <- nil
+	require.Eventually(t, func() bool { return r.sessions.len() == 0 }, waitFor, pollEvery)
+}

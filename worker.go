@@ -59,6 +59,9 @@ func (s *session) next() (item, bool) {
 		return it, true
 	}
 	s.queue = nil
+	if s.ended {
+		s.halt()
+	}
 	s.working = false
 	stopped, draining := s.stopped, s.draining
 	if stopped {
