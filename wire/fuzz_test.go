@@ -2,7 +2,6 @@ package wire
 
 import (
 	"encoding/json"
-	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -42,7 +41,7 @@ func FuzzDecodeJSON(f *testing.F) {
 		var m Message
 		if err := d.DecodeJSON(data, &m); err != nil {
 			var me *MessageError
-			require.True(t, errors.As(err, &me))
+			require.ErrorAs(t, err, &me)
 			assert.NotEmpty(t, me.Text)
 			assert.Contains(t, []string{CodeMalformed, CodeTooLarge}, me.Code)
 			assert.LessOrEqual(t, me.Seq, uint64(maxSeq))

@@ -132,6 +132,9 @@ func (d *Decoder) checkEvent(e *Event, stated uint16) *MessageError {
 	if stated&(1<<eventTraceparent) != 0 && stated&ids != 0 {
 		return d.reject("traceparent", "stands beside trace_id, span_id or parent_span_id: state one form")
 	}
+	if stated&(1<<eventTraceparent) != 0 && e.Parent.TraceID == (TraceID{}) {
+		e.Tracestate = "" // of no known parent (Trace Context, section 3.3.1.1)
+	}
 	// An event without a time happens when it arrives: by far before 2116.
 	start := int64(1 << 62)
 	if e.HasTime {
@@ -339,13 +342,15 @@ func (d *Decoder) link() *MessageError {
 		}
 		seen |= field
 		var err *MessageError
-		if null, nullErr := d.null(); null || nullErr != nil {
+		null, nullErr := d.null()
+		switch {
+		case null || nullErr != nil:
 			err = nullErr
-		} else if field == traceID {
+		case field == traceID:
 			err = d.id(key, l.TraceID[:])
-		} else if field == spanID {
+		case field == spanID:
 			err = d.id(key, l.SpanID[:])
-		} else {
+		default:
 			l.Attributes, err = d.keyValues(key, &d.m.linkUsers)
 		}
 		if err != nil {

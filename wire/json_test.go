@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -211,7 +212,7 @@ func TestMessageErrors(t *testing.T) {
 		} else {
 			assert.Equal(t, CodeMalformed, err.Code)
 		}
-		assert.Equal(t, tt.want == "invalid UTF-8", err.Unwrap() == ErrInvalidUTF8)
+		assert.Equal(t, tt.want == "invalid UTF-8", errors.Is(err.Unwrap(), ErrInvalidUTF8))
 	}
 }
 

@@ -69,7 +69,7 @@ func (d secureDialer) dialContext(ctx context.Context, network, addr string) (ne
 	}
 	config := d.config.Clone()
 	if config == nil {
-		config = &tls.Config{} //nolint:gosec // the default minimum is crypto/tls's own
+		config = &tls.Config{}
 	}
 	if config.ServerName == "" {
 		config.ServerName, _, _ = net.SplitHostPort(addr)

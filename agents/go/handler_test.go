@@ -233,11 +233,10 @@ func TestRefusedUpgrades(t *testing.T) {
 				_, err := dial(t, near, target, nil)
 				require.Error(t, err, name)
 				for rec, role := range map[*fakeRecorder]string{near: "client", far: "server"} {
-					hs := rec.of(wire.KindHandshake)
 					if rec == far {
 						rec.await(t, wire.KindHandshake, 1)
 					}
-					hs = rec.of(wire.KindHandshake)
+					hs := rec.of(wire.KindHandshake)
 					require.NotEmpty(t, hs, name)
 					h := hs[len(hs)-1]
 					assert.Nil(t, h.conn)
@@ -333,7 +332,7 @@ func TestHijackThroughUnwrap(t *testing.T) {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			handler{rec, servers[server]}.ServeHTTP(middleware{w}, r)
 		}))
-		defer s.Close()
+		t.Cleanup(s.Close)
 		_, _, resp := dialRaw(t, "ws"+strings.TrimPrefix(s.URL, "http"), rawRequest())
 		assert.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
 		assert.True(t, rec.await(t, wire.KindHandshake, 1).extra.Bool(wire.AttrHandshakeSuccess))

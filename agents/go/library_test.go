@@ -54,7 +54,7 @@ var servers = map[string]http.Handler{
 		if err != nil {
 			return
 		}
-		defer c.CloseNow()
+		defer func() { _ = c.CloseNow() }()
 		for {
 			typ, data, err := c.Read(context.WithoutCancel(r.Context()))
 			if err != nil || c.Write(context.WithoutCancel(r.Context()), typ, data) != nil {
@@ -188,6 +188,7 @@ func (c gorillaClient) receive() (int, string, error) {
 	typ, data, err := c.ReadMessage()
 	return typ, string(data), err
 }
+
 func (c gorillaClient) close() error {
 	err := c.WriteControl(gorilla.CloseMessage, gorilla.FormatCloseMessage(1000, "done"), time.Time{})
 	for err == nil {
@@ -201,6 +202,7 @@ type coderClient struct{ *websocket.Conn }
 func (c coderClient) send(typ int, data string) error {
 	return c.Write(context.Background(), websocket.MessageType(typ), []byte(data))
 }
+
 func (c coderClient) receive() (int, string, error) {
 	typ, data, err := c.Read(context.Background())
 	return int(typ), string(data), err
@@ -215,6 +217,7 @@ type gobwasClient struct {
 func (c gobwasClient) send(typ int, data string) error {
 	return wsutil.WriteClientMessage(c.Conn, ws.OpCode(typ), []byte(data))
 }
+
 func (c gobwasClient) receive() (int, string, error) {
 	data, op, err := wsutil.ReadServerData(struct {
 		io.Reader
@@ -222,6 +225,7 @@ func (c gobwasClient) receive() (int, string, error) {
 	}{c.r, c.Conn})
 	return int(op), string(data), err
 }
+
 func (c gobwasClient) close() error {
 	// In one write: x/net goes as soon as it has seen the header.
 	_, err := c.Write(ws.MustCompileFrame(ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(1000, "done")))))
@@ -236,6 +240,7 @@ type xnetClient struct{ *xnet.Conn }
 func (c xnetClient) send(typ int, data string) error {
 	return xnetCodec.Send(c.Conn, xnetMessage{byte(typ), []byte(data)})
 }
+
 func (c xnetClient) receive() (int, string, error) {
 	var m xnetMessage
 	err := xnetCodec.Receive(c.Conn, &m)
@@ -257,7 +262,7 @@ func echo(t *testing.T, c client, typ int, data string) {
 	gotType, got, err := c.receive()
 	require.NoError(t, err)
 	require.Equal(t, typ, gotType)
-	require.True(t, data == got, "an echo of %d bytes came back as %d others", len(data), len(got))
+	require.Equal(t, data, got, "an echo of %d bytes came back as %d others", len(data), len(got))
 }
 
 // Every client library against every server library, a tap at both ends: what
@@ -462,7 +467,7 @@ func TestCompression(t *testing.T) {
 		assert.Equal(t, received, summaries(far.of(wire.KindSend)))
 		for _, m := range append(sent, received...) {
 			assert.Equal(t, int64(-1), m.size)
-			assert.Greater(t, m.compressed, int64(0))
+			assert.Positive(t, m.compressed)
 			assert.Less(t, m.compressed, int64(len(text)))
 		}
 		assert.Len(t, sent, 1)

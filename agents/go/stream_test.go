@@ -186,7 +186,7 @@ func TestHandshakesThatFail(t *testing.T) {
 			require.NoError(t, err)
 			raw.in.WriteString(tt.read)
 			_, err = io.ReadAll(c)
-			if tt.err == io.EOF {
+			if errors.Is(tt.err, io.EOF) {
 				require.NoError(t, err)
 			} else {
 				require.ErrorIs(t, err, tt.err)
@@ -343,7 +343,7 @@ func TestTransport(t *testing.T) {
 	r.URL.Host = s.Listener.Addr().String()
 	r.URL.Scheme, r.RequestURI = "http", ""
 	answered := &transport{rec, roundTripper(func(*http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: 101, Header: http.Header{}, Body: struct {
+		return &http.Response{StatusCode: http.StatusSwitchingProtocols, Header: http.Header{}, Body: struct {
 			io.ReadWriter
 			io.Closer
 		}{&bytes.Buffer{}, io.NopCloser(nil)}}, nil
