@@ -26,12 +26,12 @@ func connectionField(key string) connectionKey {
 	return connectionUnknown
 }
 
-func (d *Decoder) connection(int) *MessageError {
+func (d *Decoder) connection(index int) *MessageError {
 	d.beginRow()
 	b := &d.m.Batch
 	b.Connections = grow(b.Connections)
 	c := &b.Connections[len(b.Connections)-1]
-	*c = Connection{}
+	*c = Connection{Index: index}
 	if err := d.connectionObject(c); err != nil {
 		return err
 	}

@@ -82,6 +82,7 @@ type Rejected struct {
 // Connection declares an observed connection without making a span.
 type Connection struct {
 	Attrs
+	Index       int   // place in the message's connections, from 0, rejected ones counted
 	OpenedAt    int64 // Unix ns, with HasOpenedAt
 	HasOpenedAt bool  // the opening was observed: a handshake span exists
 	Closed      bool  // "open": false

@@ -25,9 +25,9 @@ type Conventions string
 
 // The conventions. The empty value is WS.
 const (
-	WS      Conventions = "ws"      // http.status_code
+	WS      Conventions = "ws"      // http.status_code, ws.url, net.peer.ip
 	WSDup   Conventions = "ws/dup"  // both
-	Semconv Conventions = "semconv" // http.response.status_code
+	Semconv Conventions = "semconv" // http.response.status_code, url.full, network.peer.address
 )
 
 // Config says what an Aggregator makes and how much it holds.
@@ -52,6 +52,8 @@ type Config struct {
 	ReceiverID string
 	// Conventions says which names attributes have.
 	Conventions Conventions
+	// AllowURLQuery keeps the query of URLs, in exemplars.
+	AllowURLQuery bool
 }
 
 const overflowAttribute = "otel.metric.overflow"
@@ -66,6 +68,7 @@ type Aggregator struct {
 	scopeName, scopeVersion string
 	now                     func() time.Time
 	errorNames              []string // of the text fields of ws.errors
+	exemplarNames           [numExemplarFields][]string
 
 	held   atomic.Int64 // series
 	folded atomic.Int64
@@ -93,9 +96,10 @@ func New(cfg Config, scopeName, scopeVersion string, now func() time.Time) *Aggr
 	t := now().UnixNano()
 	return &Aggregator{
 		cfg: cfg, scopeName: scopeName, scopeVersion: scopeVersion, now: now,
-		errorNames: append(slices.Clip(errorNames), cfg.Dimensions...),
-		resources:  make(map[string]*resource),
-		floor:      t, swept: t,
+		errorNames:    append(slices.Clip(errorNames), cfg.Dimensions...),
+		exemplarNames: newExemplarNames(cfg.Conventions),
+		resources:     make(map[string]*resource),
+		floor:         t, swept: t,
 	}
 }
 

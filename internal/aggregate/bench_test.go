@@ -16,11 +16,16 @@ const benchEvents = 512
 
 // traffic is a batch of messages in both directions, some of them sampled.
 func traffic(sampledOneIn int) *observed.Batch {
-	conn := &observed.Conn{ID: "a81bc81bdead4e5dabff90865d1e13b1", Role: server, User: user("room.id", "lobby")}
+	conn := &observed.Conn{
+		ID: "a81bc81bdead4e5dabff90865d1e13b1", Role: server, User: user("room.id", "lobby"),
+		URL: "wss://example.com/chat", PeerIP: "192.0.2.7",
+	}
 	b := &observed.Batch{Resource: chat, Session: true}
 	for i := range benchEvents {
-		e := event{kind: wire.KindSend, dir: wire.DirectionSent, typ: wire.MessageText, role: server, conn: conn,
-			attrs: attrs{wire.AttrMessageSize: 16 + i*i%5000, wire.AttrMessageID: "m-0000001"}}
+		e := event{
+			kind: wire.KindSend, dir: wire.DirectionSent, typ: wire.MessageText, role: server, conn: conn,
+			attrs: attrs{wire.AttrMessageSize: 16 + i*i%5000, wire.AttrMessageID: "m-0000001"},
+		}
 		if i%2 == 1 {
 			e.kind, e.dir = wire.KindReceive, wire.DirectionReceived
 		}
@@ -98,7 +103,7 @@ func TestNoAllocationInSteadyState(t *testing.T) {
 		batch := traffic(3)
 		batch.Rows = append(batch.Rows,
 			event{kind: wire.KindError, attrs: attrs{wire.AttrErrorType: "e"}}.row(),
-			event{kind: wire.KindClose, class: "normal"}.row(),
+			event{kind: wire.KindClose, class: "normal", keep: 1, attrs: attrs{wire.AttrCloseReason: "bye", wire.AttrURL: "ws://a/b?c"}}.row(),
 			event{kind: wire.KindHandshake, role: client}.row())
 		batch.Stats = []wire.Stat{stat(wire.MetricQueueSize, nil, protocolStat)}
 		batch.Dropped = []wire.Dropped{{Reason: "queue_full", Count: 1}}

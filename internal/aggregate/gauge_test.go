@@ -35,13 +35,22 @@ func TestActiveConnections(t *testing.T) {
 	closing := func(c *observed.Conn) event {
 		return event{kind: wire.KindClose, conn: c, role: c.Role, class: "normal"}
 	}
-	a, b := conn("a"), conn("b")
+	a, b, c := conn("a"), conn("b"), conn("c")
 	type step struct {
 		name string
 		do   func(*harness)
 		want int
 	}
 	take := func(b *observed.Batch) func(*harness) { return func(h *harness) { h.take(b) } }
+	end := func(c *observed.Conn, before ...*observed.Conn) func(*harness) {
+		return func(h *harness) { // as the table does it
+			c.Closing = true
+			b := session(closing(c), handshake(c))
+			b.Opened = before
+			h.take(b)
+			c.Closing, c.Closed = false, true
+		}
+	}
 	lost := func(leave bool, conns ...*observed.Conn) func(*harness) {
 		return func(h *harness) {
 			h.last = pmetric.NewMetrics()
@@ -56,16 +65,22 @@ func TestActiveConnections(t *testing.T) {
 		{"again", take(opened(a, b)), 2},
 		{"one without a connection", take(session(event{kind: wire.KindHandshake, role: server})), 2},
 		{"a close by POST of one that is unknown", take(post(event{kind: wire.KindClose})), 2},
-		{"a close", take(session(closing(a))), 1},
+		{"a close, and a handshake after it", end(a), 1},
 		{"declared open after its close", take(opened(a)), 1},
 		{"lost", lost(false, a, b), 0},
 		{"lost again", lost(false, a, b), 0},
-		{"a close after it was lost", take(session(closing(b))), 0},
-		{"restated after it was lost", take(opened(b)), 0},
+		{"restated after it was lost", take(opened(b)), 1},
+		{"its agent is lost again", lost(false, b), 0},
+		{"restated again", take(opened(b)), 1},
+		{"a close of one that was lost before", end(b), 0},
+		{"declared open after all", take(opened(b)), 0},
+		{"another", take(opened(c)), 1},
+		{"that is lost", lost(false, c), 0},
+		{"restated in the message that closes it", end(c, c), 0},
 	}
 	for name, cfg := range map[string]Config{"cumulative": {}, "delta": {Delta: true}} {
 		t.Run(name, func(t *testing.T) {
-			*a, *b = *conn("a"), *conn("b")
+			*a, *b, *c = *conn("a"), *conn("b"), *conn("c")
 			h := newHarness(t, cfg)
 			closed := 0
 			for _, s := range steps {
@@ -85,10 +100,10 @@ func TestActiveConnections(t *testing.T) {
 				assert.Equal(t, s.want, got, s.name)
 			}
 			if cfg.Delta {
-				assert.Equal(t, 3, closed)
+				assert.Equal(t, 4, closed)
 			} else {
 				got := h.points()
-				assert.Contains(t, got, "ws.connections.closed{ws.close.class=agent_lost} 1")
+				assert.Contains(t, got, "ws.connections.closed{ws.close.class=agent_lost} 2")
 				assert.Contains(t, got, "ws.connections.closed{ws.close.class=normal} 1")
 				assert.Contains(t, got, "ws.connections.closed{} 1")
 				for _, line := range got { // nobody saw when they ended
@@ -97,15 +112,16 @@ func TestActiveConnections(t *testing.T) {
 			}
 			assert.Nil(t, a.Active)
 			assert.Nil(t, b.Active)
+			assert.Nil(t, c.Active)
 		})
 	}
 }
 
 func TestOpenedAndClosedInOneBatch(t *testing.T) {
-	c := &observed.Conn{Role: server, Closed: true} // the rows were resolved before
+	c := &observed.Conn{Role: server, Closing: true}
 	h := newHarness(t, Config{})
-	h.take(session(event{kind: wire.KindHandshake, conn: c}, event{kind: wire.KindClose, conn: c}))
-	assert.Equal(t, -1, live(h, "server"))
+	h.take(session(event{kind: wire.KindHandshake, conn: c}, event{kind: wire.KindClose, conn: c}, event{kind: wire.KindHandshake, conn: c}))
+	assert.Equal(t, []string{"ws.connections.active{ws.role=server} 0", "ws.connections.closed{} 1", "ws.connections.total{} 2"}, h.points())
 	assert.Nil(t, c.Active)
 }
 

@@ -2,6 +2,9 @@ package aggregate
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -170,7 +173,7 @@ func TestExemplars(t *testing.T) {
 		send(0, 3, "not sampled"),
 		send(1, 1, "first of its bucket"),
 		send(2, 2, "m2"),
-		send(3, 1000, string(make([]byte, maxExemplarID+1))),
+		send(3, 1000, string(make([]byte, maxExemplarBytes+1))),
 		event{kind: wire.KindError, keep: 4, attrs: attrs{wire.AttrConnectionID: "c2"}},
 	)
 	for name, cfg := range map[string]Config{
@@ -209,6 +212,68 @@ func TestExemplars(t *testing.T) {
 				}
 				assert.Equal(t, map[string][]string{"ws.message.size": sizes, "ws.errors": {"1 4 ws.connection.id=c2"}}, got)
 			}
+		})
+	}
+}
+
+// What has too many values for an attribute of a metric goes to exemplars.
+func TestExemplarAttributes(t *testing.T) {
+	conn := &observed.Conn{ID: "c1", URL: "ws://example.com/chat", PeerIP: "192.0.2.7"}
+	long := strings.Repeat("é", maxExemplarBytes)
+	const inherited = " net.peer.ip=192.0.2.7 ws.connection.id=c1 ws.url=ws://example.com/chat"
+	tests := []struct {
+		name string
+		cfg  Config
+		e    event
+		want string
+	}{
+		{"nothing", Config{}, event{}, ""},
+		{"inherited", Config{}, event{conn: conn}, inherited},
+		{
+			"semconv",
+			Config{Conventions: Semconv},
+			event{conn: conn},
+			" network.peer.address=192.0.2.7 url.full=ws://example.com/chat ws.connection.id=c1",
+		},
+		{
+			"both names",
+			Config{Conventions: WSDup},
+			event{conn: conn},
+			" net.peer.ip=192.0.2.7 network.peer.address=192.0.2.7 url.full=ws://example.com/chat ws.connection.id=c1 ws.url=ws://example.com/chat",
+		},
+		{
+			"what the event states wins",
+			Config{},
+			event{conn: conn, attrs: attrs{wire.AttrURL: "ws://u:p@b/c?q#f", wire.AttrPeerIP: "::1"}},
+			" net.peer.ip=::1 ws.connection.id=c1 ws.url=ws://b/c",
+		},
+		{"even if that is empty", Config{}, event{conn: conn, attrs: attrs{wire.AttrURL: "", wire.AttrPeerIP: ""}}, " ws.connection.id=c1"},
+		{"the query is allowed", Config{AllowURLQuery: true}, event{attrs: attrs{wire.AttrURL: "ws://u:p@b/c?q#f"}}, " ws.url=ws://b/c?q"},
+		{"a close reason", Config{}, event{attrs: attrs{wire.AttrCloseReason: "bye"}}, " ws.close.reason=bye"},
+		{
+			"cut",
+			Config{},
+			event{attrs: attrs{wire.AttrURL: "ws://a/" + long, wire.AttrPeerIP: long, wire.AttrCloseReason: long}},
+			" net.peer.ip=" + long[:128] + " ws.close.reason=" + long[:128] + " ws.url=ws://a/" + long[:120],
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHarness(t, tt.cfg)
+			// Memory is used again, values are not.
+			before := event{kind: wire.KindError, keep: 1, attrs: attrs{
+				wire.AttrConnectionID: "before", wire.AttrMessageID: "before", wire.AttrURL: "before", wire.AttrPeerIP: "before", wire.AttrCloseReason: "before",
+			}}
+			tt.e.kind, tt.e.keep = wire.KindError, 2
+			require.NoError(t, h.Take(post(before, tt.e), nil))
+			got := ""
+			each(h.Flush(), func(_ pcommon.Resource, _ pmetric.Metric, p anyPoint) {
+				raw := p.exemplars.At(0).FilteredAttributes().AsRaw()
+				for _, k := range slices.Sorted(maps.Keys(raw)) {
+					got += fmt.Sprintf(" %s=%v", k, raw[k])
+				}
+			})
+			assert.Equal(t, tt.want, got)
 		})
 	}
 }

@@ -109,7 +109,8 @@ func line(pairs ...string) string {
 }
 
 func (s *stream) enter(i int, room string) {
-	if c := &s.state[i]; !c.active && !c.ended {
+	c, of := &s.state[i], s.conns[i]
+	if !c.active && !of.Closed && !(c.ended && of.Closing) {
 		c.active = true
 		s.want.add("ws.connections.active", line("ws.role", roleNames[s.conns[i].Role], "room.id", room), 1, 0)
 	}
@@ -122,8 +123,25 @@ func (s *stream) leave(i int) {
 	}
 }
 
+// commit ends the message in hand, as a table does it, and replaces some of the
+// connections that are closed and off the gauge.
+func (s *stream) commit() {
+	for i, c := range s.conns {
+		if c.Closing {
+			c.Closing, c.Closed = false, true
+		}
+		if c.Closed && !s.state[i].active && s.IntN(2) == 0 {
+			s.conns[i] = &observed.Conn{ID: c.ID + "'", Role: c.Role, User: c.User}
+			s.state[i] = modelConn{}
+		}
+	}
+}
+
 func (s *stream) batch() *observed.Batch {
+	s.commit()
 	b := &observed.Batch{Resource: chat, Session: s.IntN(10) > 0}
+	closing := s.IntN(len(s.conns))
+	s.conns[closing].Closing = !s.conns[closing].Closed && s.IntN(3) == 0
 	if s.IntN(4) == 0 {
 		i := s.IntN(len(s.conns))
 		b.Opened = append(b.Opened, s.conns[i])
@@ -131,9 +149,16 @@ func (s *stream) batch() *observed.Batch {
 			s.enter(i, s.conns[i].User[0].Value.Str)
 		}
 	}
-	for range s.IntN(30) {
-		b.Rows = append(b.Rows, s.event(b.Session).row())
+	events := func() {
+		for range s.IntN(15) {
+			b.Rows = append(b.Rows, s.event(b.Session).row())
+		}
 	}
+	events()
+	if s.conns[closing].Closing {
+		b.Rows = append(b.Rows, s.end(closing, b.Session).row())
+	}
+	events()
 	if s.IntN(5) == 0 {
 		st := stat(wire.MetricMessageSize, attrs{wire.AttrDirection: "received", wire.AttrMessageType: "text"}, protocolStat)
 		b.Stats = append(b.Stats, st)
@@ -163,7 +188,7 @@ func (s *stream) event(session bool) event {
 		s.want.add("ws.messages.bytes", line(of...), uint64(n*size), 0)
 		s.want.add("ws.message.size", line(of...), uint64(n), float64(n*size))
 	}
-	switch s.IntN(10) {
+	switch s.IntN(9) {
 	case 0, 1:
 		e.kind = wire.KindSend
 		messages("ws.messages.sent", "sent", 1)
@@ -198,19 +223,23 @@ func (s *stream) event(session bool) event {
 			s.enter(i, room)
 		}
 	case 8:
-		e.kind = wire.KindClose
-		if session {
-			s.leave(i)
-		}
-		if !state.ended {
-			state.ended = true
-			s.want.add("ws.connections.closed", line("room.id", room), 1, 0)
-		}
-	case 9:
 		e.kind = wire.KindProcess
 		s.want.add("ws.processing.time", line("room.id", room, "ws.message.type", typeNames[typ]), 1, seconds)
 	}
 	return e
+}
+
+// end closes a connection.
+func (s *stream) end(i int, session bool) event {
+	c, state := s.conns[i], &s.state[i]
+	if session {
+		s.leave(i)
+	}
+	if !state.ended {
+		state.ended = true
+		s.want.add("ws.connections.closed", line("room.id", c.User[0].Value.Str), 1, 0)
+	}
+	return event{kind: wire.KindClose, conn: c, role: c.Role}
 }
 
 // Whatever the temporality and the histograms, with refusals and repeats, the
@@ -255,7 +284,8 @@ func TestAllModesAddUpToTheModel(t *testing.T) {
 			}
 			s.want.equal(t, got, fmt.Sprintf("seed %d, %+v", seed, cfg))
 			for i, c := range s.conns {
-				assert.Equal(t, s.state[i], modelConn{c.Active != nil, c.PingTimed, c.Ended})
+				got := modelConn{c.Active != nil, c.PingTimed, c.Ended}
+				assert.Equal(t, s.state[i], got)
 			}
 		}
 	}

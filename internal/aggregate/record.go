@@ -177,10 +177,11 @@ func (r *resource) handshake(b *observed.Batch, row *observed.Row) {
 	}
 }
 
-// opened counts a connection as live, once. One that is closed by the end of
-// the batch is left out: it would only go up and down.
+// opened counts a connection as live, once, and again where it was given up as
+// lost and its agent is back with it. Its close, which may be an earlier event
+// of the batch, is final: nothing would ever take it off the gauge again.
 func (r *resource) opened(c *observed.Conn, dimensions []byte) {
-	if c.Active == nil && !c.Ended && !c.Closed {
+	if c.Active == nil && !c.Closed && !(c.Ended && c.Closing) {
 		r.enter(c, metricKey(connectionsActive).withRole(c.Role), dimensions)
 	}
 }

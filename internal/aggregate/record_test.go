@@ -72,8 +72,10 @@ func TestRows(t *testing.T) {
 			{kind: wire.KindBroadcast, typ: wire.MessagePong, attrs: attrs{wire.AttrBatchSize: 3}},
 		}, []string{}},
 		{"process", []event{
-			{kind: wire.KindProcess, typ: wire.MessageText, dir: wire.DirectionReceived, timed: true, duration: 2 * time.Millisecond,
-				attrs: attrs{wire.AttrProcessingTime: 99.0, wire.AttrMessageSize: 5}},
+			{
+				kind: wire.KindProcess, typ: wire.MessageText, dir: wire.DirectionReceived, timed: true, duration: 2 * time.Millisecond,
+				attrs: attrs{wire.AttrProcessingTime: 99.0, wire.AttrMessageSize: 5},
+			},
 			{kind: wire.KindProcess, typ: wire.MessageText, attrs: attrs{wire.AttrProcessingTime: 4.0}},
 			{kind: wire.KindProcess, typ: wire.MessageBinary},
 		}, []string{"ws.processing.time{ws.message.type=text} n=2 sum=0.006 min=0.002 max=0.004"}},
@@ -371,8 +373,10 @@ func TestDimensionsOfStatsAndConnections(t *testing.T) {
 
 func TestAnAttributeOfTheMetricWinsOverADimension(t *testing.T) {
 	h := newHarness(t, Config{Dimensions: []string{"http.response.status_code"}, Conventions: Semconv})
-	got := h.take(post(event{kind: wire.KindHandshake, failed: true, timed: true, attrs: attrs{wire.AttrStatusCode: 403},
-		user: user("http.response.status_code", "mine")}))
+	got := h.take(post(event{
+		kind: wire.KindHandshake, failed: true, timed: true, attrs: attrs{wire.AttrStatusCode: 403},
+		user: user("http.response.status_code", "mine"),
+	}))
 	assert.Equal(t, "ws.handshake.duration{http.response.status_code=403} n=1 sum=0 min=0 max=0", got[1])
 }
 
@@ -409,7 +413,8 @@ func TestInstruments(t *testing.T) {
 		}
 		got := map[string][2]string{}
 		each(md, func(res pcommon.Resource, m pmetric.Metric, _ anyPoint) {
-			kind, temporality := histogram, pmetric.AggregationTemporalityCumulative
+			kind := histogram
+			var temporality pmetric.AggregationTemporality
 			if m.Type() == pmetric.MetricTypeSum {
 				kind, temporality = sum, m.Sum().AggregationTemporality()
 				if !m.Sum().IsMonotonic() {

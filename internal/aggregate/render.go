@@ -99,7 +99,7 @@ func (r *resource) putSum(dst pmetric.NumberDataPoint, s *series, t int64) {
 		return
 	}
 	dst.SetIntValue(int64(s.sum))
-	putExemplars(dst.Exemplars(), s.exemplars, func(e pmetric.Exemplar, v float64) { e.SetIntValue(int64(v)) })
+	r.agg.putExemplars(dst.Exemplars(), s.exemplars, func(e pmetric.Exemplar, v float64) { e.SetIntValue(int64(v)) })
 }
 
 func (r *resource) putExplicit(dst pmetric.HistogramDataPoint, s *series, t int64) {
@@ -115,7 +115,7 @@ func (r *resource) putExplicit(dst pmetric.HistogramDataPoint, s *series, t int6
 	}
 	dst.ExplicitBounds().FromRaw(h.bounds)
 	dst.BucketCounts().FromRaw(h.counts[:len(h.bounds)+1])
-	putExemplars(dst.Exemplars(), s.exemplars, pmetric.Exemplar.SetDoubleValue)
+	r.agg.putExemplars(dst.Exemplars(), s.exemplars, pmetric.Exemplar.SetDoubleValue)
 }
 
 func (r *resource) putExponential(dst pmetric.ExponentialHistogramDataPoint, s *series, t int64) {
@@ -133,26 +133,5 @@ func (r *resource) putExponential(dst pmetric.ExponentialHistogramDataPoint, s *
 	dst.SetZeroCount(h.zero)
 	dst.Positive().SetOffset(int32(h.offset))
 	dst.Positive().BucketCounts().FromRaw(h.counts)
-	putExemplars(dst.Exemplars(), s.exemplars, pmetric.Exemplar.SetDoubleValue)
-}
-
-func putExemplars(dst pmetric.ExemplarSlice, from *exemplars, setValue func(pmetric.Exemplar, float64)) {
-	if from == nil || len(from.list) == 0 {
-		return
-	}
-	dst.EnsureCapacity(len(from.list))
-	for i := range from.list {
-		e := &from.list[i]
-		x := dst.AppendEmpty()
-		setValue(x, e.value)
-		x.SetTimestamp(pcommon.Timestamp(e.time))
-		x.SetTraceID(e.traceID)
-		x.SetSpanID(e.spanID)
-		if len(e.connection) > 0 {
-			x.FilteredAttributes().PutStr("ws.connection.id", string(e.connection))
-		}
-		if len(e.message) > 0 {
-			x.FilteredAttributes().PutStr("ws.message.id", string(e.message))
-		}
-	}
+	r.agg.putExemplars(dst.Exemplars(), s.exemplars, pmetric.Exemplar.SetDoubleValue)
 }

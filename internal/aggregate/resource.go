@@ -75,12 +75,12 @@ func (r *resource) find(k key, text []byte) *series {
 
 func (r *resource) makeSeries(k key, text []byte) *series {
 	m := k.metric()
-	real := len(r.lists[m])
+	held := len(r.lists[m])
 	overflow := metricKey(m) | overflowBit
 	if r.enums[overflow] != nil {
-		real--
+		held--
 	}
-	if real >= r.agg.cfg.CardinalityLimit && k&overflowBit == 0 {
+	if held >= r.agg.cfg.CardinalityLimit && k&overflowBit == 0 {
 		r.agg.folded.Add(1)
 		if s := r.enums[overflow]; s != nil {
 			return s
@@ -132,7 +132,7 @@ func (r *resource) count(k key, text []byte, n uint64, row *observed.Row) {
 	s := r.find(k, text)
 	r.touch(s)
 	s.add(n)
-	s.exemplars.put(0, float64(n), row)
+	s.exemplars.put(0, float64(n), row, r.agg.cfg.AllowURLQuery)
 }
 
 // observe adds n observations of v to a histogram. A value that no histogram
@@ -145,7 +145,7 @@ func (r *resource) observe(k key, text []byte, v float64, n uint64, row *observe
 	r.touch(s)
 	s.hist.observe(v, n)
 	if row != nil && row.Keep {
-		s.exemplars.put(slot(s.hist, v), v, row)
+		s.exemplars.put(slot(s.hist, v), v, row, r.agg.cfg.AllowURLQuery)
 	}
 }
 
@@ -189,11 +189,11 @@ func (r *resource) note(c change) {
 // batchMetrics makes the points of the batch in hand.
 func (r *resource) batchMetrics() pmetric.Metrics {
 	md := pmetric.NewMetrics()
-	any := len(r.foreign) > 0
+	changed := len(r.foreign) > 0
 	for _, list := range r.touched {
-		any = any || len(list) > 0
+		changed = changed || len(list) > 0
 	}
-	if !any {
+	if !changed {
 		return md
 	}
 	// The live connections are restated beside what is new: a value that does

@@ -3,9 +3,6 @@ package aggregate
 import (
 	"math"
 	"sync/atomic"
-
-	"github.com/wsstats/wsstatsreceiver/internal/observed"
-	"github.com/wsstats/wsstatsreceiver/wire"
 )
 
 // series is one stream of points: a metric, a resource and a set of attributes.
@@ -81,73 +78,3 @@ type gauge struct {
 
 // Add implements observed.Counter.
 func (g *gauge) Add(delta int64) { g.value.Add(delta) }
-
-// exemplarSlots is how many exemplars a series keeps at most. It is not less
-// than maxBuckets.
-const exemplarSlots = 20
-
-// maxExemplarID bounds the ids of an exemplar; a longer one is left out.
-const maxExemplarID = 128
-
-// exemplars holds the last exemplar of each slot since the last hand-over: one
-// a bucket of an explicit histogram, one a range of values of an exponential
-// one, one of a sum. A nil *exemplars keeps none.
-type exemplars struct {
-	place [exemplarSlots]uint8 // of a slot in list, plus 1
-	list  []exemplar           // their memory is used again after a reset
-}
-
-type exemplar struct {
-	value      float64
-	time       int64
-	traceID    [16]byte
-	spanID     [8]byte
-	connection []byte
-	message    []byte
-}
-
-// put keeps an exemplar of the row where its span is sampled.
-func (x *exemplars) put(slot int, value float64, row *observed.Row) {
-	if x == nil || row == nil || !row.Keep {
-		return
-	}
-	if x.place[slot] == 0 {
-		if len(x.list) < cap(x.list) {
-			x.list = x.list[:len(x.list)+1]
-		} else {
-			x.list = append(x.list, exemplar{})
-		}
-		x.place[slot] = uint8(len(x.list))
-	}
-	e := &x.list[x.place[slot]-1]
-	e.value, e.time, e.traceID, e.spanID = value, row.End, row.TraceID, row.SpanID
-	id := row.Str(wire.AttrConnectionID)
-	if row.Conn != nil {
-		id = row.Conn.ID
-	}
-	e.connection = appendID(e.connection[:0], id)
-	e.message = appendID(e.message[:0], row.Str(wire.AttrMessageID))
-}
-
-func appendID(dst []byte, id string) []byte {
-	if len(id) > maxExemplarID {
-		return dst // cut it would be another id
-	}
-	return append(dst, id...)
-}
-
-func (x *exemplars) reset() {
-	if x != nil {
-		x.place = [exemplarSlots]uint8{}
-		x.list = x.list[:0]
-	}
-}
-
-// slot is the place of an exemplar of that value.
-func slot(h histogram, v float64) int {
-	if e, ok := h.(*explicit); ok {
-		return e.bucket(v)
-	}
-	// The exponent and two bits more: near values share a slot at any scale.
-	return int(math.Float64bits(v) >> (mantissaBits - 2) % exemplarSlots)
-}

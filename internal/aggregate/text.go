@@ -97,7 +97,7 @@ func lookUp(kvs []wire.KeyValue, name string) (wire.Value, bool) {
 func appendValue(dst []byte, v wire.Value) []byte {
 	switch v.Type {
 	case wire.TypeString:
-		return appendField(dst, cut(v.Str))
+		return appendField(dst, cut(v.Str, maxDimensionBytes))
 	case wire.TypeInt:
 		var digits [20]byte
 		return appendField(dst, strconv.AppendInt(digits[:0], v.Int(), 10))
@@ -107,15 +107,14 @@ func appendValue(dst []byte, v wire.Value) []byte {
 	m := pcommon.NewMap()
 	observed.PutValue(m, "", v)
 	value, _ := m.Get("")
-	return appendField(dst, cut(value.AsString()))
+	return appendField(dst, cut(value.AsString(), maxDimensionBytes))
 }
 
-// cut shortens a value to maxDimensionBytes, at the boundary of a character.
-func cut(s string) string {
-	if len(s) <= maxDimensionBytes {
+// cut shortens a value to n bytes, at the boundary of a character.
+func cut(s string, n int) string {
+	if len(s) <= n {
 		return s
 	}
-	n := maxDimensionBytes
 	for n > 0 && !utf8.RuneStart(s[n]) {
 		n--
 	}

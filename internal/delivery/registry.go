@@ -109,15 +109,19 @@ func (r *Registry[S]) Len() int {
 }
 
 // Sweep gives up instances that have been away for longer than the grace, and
-// forgets those that have been for longer than the ttl or are too many. It
-// calls giveUp while nobody else holds the instance; where that fails, the
-// instance is tried again by the next sweep.
-func (r *Registry[S]) Sweep(now time.Time, giveUp func(*Instance[S]) bool) {
+// forgets those that have been for longer than the ttl or are too many: first
+// those that are given up. It calls giveUp while nobody else holds the
+// instance; where that fails the next sweep tries again, unless it was told
+// that this is the last time, since memory is bounded whatever fails.
+func (r *Registry[S]) Sweep(now time.Time, giveUp func(i *Instance[S], last bool) bool) {
 	for _, i := range r.overdue(now) {
-		ok := giveUp(i)
+		r.mu.Lock()
+		last := r.away.Len() > r.max
+		r.mu.Unlock()
+		ok := giveUp(i, last)
 		r.mu.Lock()
 		<-i.hold
-		if ok && i.place != nil {
+		if i.place != nil && (ok || last) {
 			r.away.Remove(i.place)
 			i.gone = true
 			i.place = r.gone.PushBack(i)
@@ -141,7 +145,7 @@ func (r *Registry[S]) overdue(now time.Time) []*Instance[S] {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var due []*Instance[S]
-	excess := r.away.Len() + r.gone.Len() - r.max
+	excess := r.away.Len() - r.max
 	for e := r.away.Front(); e != nil; e = e.Next() {
 		i := e.Value.(*Instance[S])
 		if now.Sub(i.away) < r.grace && len(due) >= excess {

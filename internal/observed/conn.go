@@ -1,6 +1,7 @@
 package observed
 
 import (
+	"container/list"
 	"strings"
 
 	"github.com/wsstats/wsstatsreceiver/wire"
@@ -34,8 +35,9 @@ type Conn struct {
 	HandshakeTrace wire.TraceID
 	HandshakeSpan  wire.SpanID
 
-	// Closed says that the close event was taken.
-	Closed bool
+	// Closing says that the message in hand closes the connection, Closed that
+	// such a message was taken.
+	Closing, Closed bool
 
 	// Active is the series of ws.connections.active that counts this
 	// connection, nil while none does. The aggregator owns it.
@@ -43,14 +45,18 @@ type Conn struct {
 	// PingTimed says that a ping with a round trip was seen; later pong
 	// latencies are then not observed. The aggregator owns it.
 	PingTimed bool
-	// Ended says that the end of the connection was counted. The aggregator owns it.
+	// Ended says that the end of the connection was counted: it was closed, or
+	// its agent vanished. The aggregator owns it.
 	Ended bool
 
-	seed    wire.Seed
-	live    bool   // declared open or its handshake seen, and not closed: not to be forgotten
-	closing uint64 // the generation of the message whose close event is in hand
-	retired int64  // Unix ns: when it could be forgotten
+	seed wire.Seed
+	// place is in Table.retired, nil while the connection is live: declared
+	// open or its handshake seen, and not closed.
+	place   *list.Element
+	retired int64 // Unix ns: when it came there
 }
+
+func (c *Conn) live() bool { return c.place == nil }
 
 func newConn(id string) *Conn {
 	id = strings.Clone(id)
@@ -85,30 +91,63 @@ func (c *Conn) inherit(as *wire.Attrs, allowQuery bool) {
 }
 
 // RedactURL cuts what a URL may hide secrets in: user information and the
-// fragment always, the query unless it is allowed.
+// fragment always, the query unless it is allowed. Of what is no proper URL
+// rather too much is cut than too little.
 func RedactURL(url string, allowQuery bool) string {
-	if i := strings.IndexByte(url, '#'); i >= 0 {
-		url = url[:i]
+	url, _, _ = strings.Cut(url, "#")
+	path, _, _ := strings.Cut(url, "?")
+	redacted := cutUserInfo(path)
+	switch {
+	case !allowQuery:
+		return redacted
+	case len(redacted) == len(path):
+		return url
 	}
-	path := url
-	query := ""
-	if i := strings.IndexByte(url, '?'); i >= 0 {
-		path, query = url[:i], url[i:]
+	return redacted + url[len(path):]
+}
+
+// slashes are what parsers take for the slashes before an authority, or skip
+// between them (WHATWG URL, section 4.4).
+const slashes = "/\\ \t\n\r"
+
+// cutUserInfo cuts user information (RFC 3986, section 3.2.1), be there a
+// scheme or not. What is left has none, not even a second one.
+func cutUserInfo(s string) string {
+	if strings.IndexByte(s, '@') < 0 {
+		return s
 	}
-	if !allowQuery {
-		query = ""
+	prefix := "" // up to the authority
+	for {
+		if prefix == "" {
+			n, ok := authority(s)
+			if !ok {
+				return s
+			}
+			prefix, s = s[:n], s[n:]
+		} else {
+			s = strings.TrimLeft(s, slashes)
+		}
+		host, _, _ := strings.Cut(s, "/")
+		at := strings.LastIndexByte(host, '@')
+		if at < 0 {
+			return prefix + s
+		}
+		s = s[at+1:]
 	}
-	authority := strings.Index(path, "//")
-	if authority < 0 {
-		return path + query
+}
+
+// authority finds where the authority begins, false where there is only a path.
+func authority(s string) (int, bool) {
+	start := 0
+	if i := strings.IndexAny(s, ":/\\@"); i >= 0 && s[i] == ':' {
+		start = i + 1
 	}
-	authority += len("//")
-	end := len(path)
-	if i := strings.IndexByte(path[authority:], '/'); i >= 0 {
-		end = authority + i
+	n := len(s[start:]) - len(strings.TrimLeft(s[start:], slashes))
+	switch {
+	case n == 0:
+		return 0, true // what looks like a scheme is a host or a user
+	case n == 1 && start == 0 && s[0] == '/':
+		return 0, false
 	}
-	if at := strings.LastIndexByte(path[authority:end], '@'); at >= 0 {
-		path = path[:authority] + path[authority+at+1:]
-	}
-	return path + query
+	return start + n, true
 }

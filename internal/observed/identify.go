@@ -31,15 +31,14 @@ func (t *Table) identify(row *Row, seq uint64) bool {
 	if derivable {
 		trace, span = p.trace(), p.span(row.Kind, row.Role)
 	} else {
-		t.opts.Random(trace[:])
-		t.opts.Random(span[:])
+		trace, span = t.randomIDs()
 	}
 	inHandshake := t.opts.ConnectionTraces && c != nil && row.Kind != wire.KindHandshake
 	if inHandshake {
 		trace, parent = t.handshakeTrace(c)
 		derivable = true
 	}
-	derived := derivable
+	derived := derivable // also: in the trace of the parent that follows from the rules
 
 	switch {
 	case ev.TraceID != (wire.TraceID{}):
@@ -64,7 +63,14 @@ func (t *Table) identify(row *Row, seq uint64) bool {
 	}
 	row.TraceID, row.SpanID, row.ParentID = trace, span, parent
 	row.LinkHandshake = !inHandshake && c != nil && c.Opened && row.Kind != wire.KindHandshake
-	return derived
+	return derived && (!inHandshake || trace == c.seed.TraceID(0, wire.SlotHandshake))
+}
+
+// randomIDs is apart so that ids only go to the heap where they are random.
+func (t *Table) randomIDs() (trace wire.TraceID, span wire.SpanID) {
+	t.opts.Random(trace[:])
+	t.opts.Random(span[:])
+	return trace, span
 }
 
 // handshakeTrace is the trace of a connection and, where its opening was

@@ -27,15 +27,13 @@ type Resolved struct {
 // the same message can be resolved again.
 func (t *Table) Resolve(m *wire.Message, arrival int64, out *Resolved) {
 	*out = Resolved{Rows: out.Rows[:0], Opened: out.Opened[:0]}
-	t.generation++
-	clear(t.closing)
-	t.closing = t.closing[:0]
+	t.endMessage()
 	b := &m.Batch
 	for i := range b.Connections {
 		c, ok := t.declare(&b.Connections[i], arrival)
 		switch {
 		case !ok:
-			out.reject("connections[%d]: over the limit of %d remembered connections", i, t.opts.MaxConnections)
+			out.reject("connections[%d]: over the limit of %d remembered connections", b.Connections[i].Index, t.opts.MaxConnections)
 		case c != nil:
 			out.Opened = append(out.Opened, c)
 		}
@@ -70,11 +68,11 @@ func (t *Table) resolve(m *wire.Message, ev *wire.Event, arrival int64, out *Res
 		row.Conn = t.find(id, arrival)
 	}
 	if c := row.Conn; c != nil && row.Kind == wire.KindClose {
-		if c.Closed || c.closing == t.generation {
+		if c.Closed || c.Closing {
 			out.reject("%s: the connection was closed by an earlier event", m.EventPlace(ev.Index))
 			return
 		}
-		c.closing = t.generation
+		c.Closing = true
 		t.closing = append(t.closing, c)
 	}
 

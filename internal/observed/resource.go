@@ -1,7 +1,7 @@
 package observed
 
 import (
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,7 +27,7 @@ func NewResource(stated []wire.KeyValue, instance string) *Resource {
 	if instance != "" {
 		r.addMissing("service.instance.id", strings.Clone(instance))
 	}
-	sort.Slice(r.Attributes, func(i, j int) bool { return r.Attributes[i].Key < r.Attributes[j].Key })
+	slices.SortFunc(r.Attributes, func(a, b wire.KeyValue) int { return strings.Compare(a.Key, b.Key) })
 	var key []byte
 	for _, kv := range r.Attributes {
 		key = strconv.AppendQuote(key, kv.Key)
@@ -121,5 +121,5 @@ func appendValueKey(key []byte, v wire.Value) []byte {
 		return append(key, ']')
 	case wire.TypeEmpty:
 	}
-	return key
+	return append(key, 'n')
 }

@@ -78,7 +78,7 @@ type tracestate struct {
 
 func parseTracestate(s string) tracestate {
 	var ts tracestate
-	if len(s) > maxTracestate {
+	if s == "" || len(s) > maxTracestate {
 		return ts
 	}
 	var members []string
@@ -99,16 +99,17 @@ func parseTracestate(s string) tracestate {
 
 func (ts *tracestate) parseOT(value string) {
 	for field := range strings.SplitSeq(value, ";") {
+		field = strings.Trim(field, " \t")
 		key, v, _ := strings.Cut(field, ":")
-		switch key {
-		case "th":
+		switch {
+		case key == "" || v == "":
+		case key == "th":
 			ts.th, ts.hasTh = wire.ParseThreshold(v)
 			if ts.th >= wire.NeverSampled {
 				ts.hasTh = false
 			}
-		case "rv":
+		case key == "rv":
 			ts.rv, ts.hasRV = wire.ParseRandomness(v)
-		case "":
 		default:
 			ts.otherOT += ";" + field
 		}

@@ -1,6 +1,7 @@
 package observed
 
 import (
+	"container/list"
 	"time"
 
 	"github.com/wsstats/wsstatsreceiver/wire"
@@ -35,11 +36,8 @@ type Table struct {
 	seed     wire.Seed
 	conns    map[string]*Conn
 
-	// retired holds connections that are not live, oldest first. One that
-	// became live again stays in it and is skipped.
-	retired    []*Conn
-	generation uint64
-	closing    []*Conn
+	retired list.List // the connections that are not live, oldest first
+	closing []*Conn   // those that the message in hand closes
 }
 
 // NewTable returns an empty table. The instance is that of the agent's hello,
@@ -57,7 +55,7 @@ func NewTable(opts *Options, instance string) *Table {
 func (t *Table) Abandon(now int64) []*Conn {
 	var open []*Conn
 	for _, c := range t.conns {
-		if c.live {
+		if c.live() {
 			open = append(open, c)
 			t.retire(c, now)
 		}
@@ -75,8 +73,11 @@ func (t *Table) find(id string, now int64) *Conn {
 		return c
 	}
 	t.expire(now)
-	if len(t.conns) >= t.opts.MaxConnections && !t.forgetOldest() {
-		return nil
+	if len(t.conns) >= t.opts.MaxConnections {
+		if t.retired.Len() == 0 {
+			return nil
+		}
+		t.forgetOldest()
 	}
 	c := newConn(id)
 	t.conns[c.ID] = c
@@ -84,51 +85,42 @@ func (t *Table) find(id string, now int64) *Conn {
 	return c
 }
 
+// retire makes a connection one that may be forgotten.
 func (t *Table) retire(c *Conn, now int64) {
-	c.live = false
+	t.revive(c)
 	c.retired = now
-	t.retired = append(t.retired, c)
+	c.place = t.retired.PushBack(c)
+}
+
+// revive makes a connection live.
+func (t *Table) revive(c *Conn) {
+	if c.place != nil {
+		t.retired.Remove(c.place)
+		c.place = nil
+	}
 }
 
 // expire forgets connections that have not been live for ClosedTTL.
 func (t *Table) expire(now int64) {
-	for len(t.retired) > 0 {
-		c := t.retired[0]
-		if !c.live && now-c.retired < int64(t.opts.ClosedTTL) {
-			return
-		}
-		t.pop()
+	for t.retired.Len() > 0 && now-t.oldest().retired >= int64(t.opts.ClosedTTL) {
+		t.forgetOldest()
 	}
 }
 
-func (t *Table) forgetOldest() bool {
-	for len(t.retired) > 0 {
-		if t.pop() {
-			return true
-		}
-	}
-	return false
-}
+func (t *Table) oldest() *Conn { return t.retired.Front().Value.(*Conn) }
 
-// pop takes the first of retired away and forgets it if it is not live.
-func (t *Table) pop() bool {
-	c := t.retired[0]
-	t.retired[0] = nil
-	t.retired = t.retired[1:]
-	if c.live || t.conns[c.ID] != c {
-		return false
-	}
+func (t *Table) forgetOldest() {
+	c := t.oldest()
+	t.revive(c) // out of the list
 	delete(t.conns, c.ID)
-	return true
 }
 
 // declare takes a connection entry. It returns the connection where the entry
 // says that it is open, and false where no more connections can be remembered.
 func (t *Table) declare(e *wire.Connection, now int64) (*Conn, bool) {
 	id := e.Str(wire.AttrConnectionID)
-	known, ok := t.conns[id]
-	if ok && (known.live || known.Closed) {
-		return openOrNil(known), true
+	if c, ok := t.conns[id]; ok && (c.live() || c.Closed) {
+		return openOrNil(c), true
 	}
 	c := t.find(id, now)
 	if c == nil {
@@ -146,12 +138,14 @@ func (t *Table) declare(e *wire.Connection, now int64) (*Conn, bool) {
 			c.HandshakeSpan = c.seed.SpanID(0, wire.SlotHandshake, wire.KindHandshake, c.Role)
 		}
 	}
-	c.live = !e.Closed
+	if !e.Closed {
+		t.revive(c)
+	}
 	return openOrNil(c), true
 }
 
 func openOrNil(c *Conn) *Conn {
-	if c.live {
+	if c.live() {
 		return c
 	}
 	return nil
@@ -161,17 +155,34 @@ func openOrNil(c *Conn) *Conn {
 func (t *Table) open(row *Row) {
 	c := row.Conn
 	c.inherit(&row.Event.Attrs, t.opts.AllowURLQuery)
-	c.Opened = true
 	c.OpenedAt = row.End
-	c.HandshakeTrace, c.HandshakeSpan = row.TraceID, row.SpanID
-	c.live = !c.Closed
+	if row.Keep { // else there is no span to link to
+		c.Opened = true
+		c.HandshakeTrace, c.HandshakeSpan = row.TraceID, row.SpanID
+	}
+	if !c.Closed {
+		t.revive(c)
+	}
 }
 
-// Commit says that the message of the last Resolve was taken: its closes count.
+// Closing returns the connections that the message of the last Resolve closes,
+// until Commit.
+func (t *Table) Closing() []*Conn { return t.closing }
+
+// Commit says that the message of the last Resolve was taken, or refused for
+// good: its closes count.
 func (t *Table) Commit(now int64) {
 	for _, c := range t.closing {
 		c.Closed = true
 		t.retire(c, now)
+	}
+	t.endMessage()
+}
+
+// endMessage forgets which connections the message in hand closes.
+func (t *Table) endMessage() {
+	for _, c := range t.closing {
+		c.Closing = false
 	}
 	clear(t.closing)
 	t.closing = t.closing[:0]
