@@ -3,6 +3,7 @@ package wsstatsreceiver
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/receiver/receivertest"
+	"go.uber.org/zap"
 
 	"github.com/wsstats/wsstatsreceiver/internal/metadata"
 	"github.com/wsstats/wsstatsreceiver/wire"
@@ -38,6 +40,7 @@ type testOptions struct {
 	metrics consumer.Metrics
 	host    component.Host
 	tel     *componenttest.Telemetry
+	logger  *zap.Logger
 }
 
 func startReceiver(t *testing.T, o testOptions) *testReceiver {
@@ -51,6 +54,9 @@ func startReceiver(t *testing.T, o testOptions) *testReceiver {
 	set := receivertest.NewNopSettings(metadata.Type)
 	if o.tel != nil {
 		set.TelemetrySettings = o.tel.NewTelemetrySettings()
+	}
+	if o.logger != nil {
+		set.Logger = o.logger
 	}
 	if o.host == nil {
 		o.host = componenttest.NewNopHost()
@@ -165,27 +171,54 @@ func spansOf(all []ptrace.Traces) []ptrace.Span {
 	return spans
 }
 
-// sumOf adds up the points of a sum in the newest metrics that have it.
+// sumOf adds up the points of a sum, of all resources: all deltas, and of
+// cumulative ones the newest of each resource.
 func sumOf(all []pmetric.Metrics, name string) int64 {
 	var sum int64
+	newest := make(map[string]int64)
 	for _, md := range all {
 		for _, rm := range md.ResourceMetrics().All() {
-			for _, sm := range rm.ScopeMetrics().All() {
-				for _, m := range sm.Metrics().All() {
-					if m.Name() != name || m.Type() != pmetric.MetricTypeSum {
-						continue
-					}
-					if m.Sum().AggregationTemporality() == pmetric.AggregationTemporalityCumulative {
-						sum = 0
-					}
-					for _, dp := range m.Sum().DataPoints().All() {
-						sum += dp.IntValue()
-					}
+			resource := fmt.Sprint(rm.Resource().Attributes().AsRaw())
+			for _, m := range metricsOf(rm, name) {
+				var points int64
+				for _, dp := range m.Sum().DataPoints().All() {
+					points += dp.IntValue()
+				}
+				if m.Sum().AggregationTemporality() == pmetric.AggregationTemporalityCumulative {
+					newest[resource] = points
+				} else {
+					sum += points
 				}
 			}
 		}
 	}
+	for _, n := range newest {
+		sum += n
+	}
 	return sum
+}
+
+func metricsOf(rm pmetric.ResourceMetrics, name string) []pmetric.Metric {
+	var found []pmetric.Metric
+	for _, sm := range rm.ScopeMetrics().All() {
+		for _, m := range sm.Metrics().All() {
+			if m.Name() == name {
+				found = append(found, m)
+			}
+		}
+	}
+	return found
+}
+
+func hasMetric(all []pmetric.Metrics, name string) bool {
+	for _, md := range all {
+		for _, rm := range md.ResourceMetrics().All() {
+			if len(metricsOf(rm, name)) > 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func toJSON(t *testing.T, v any) string {

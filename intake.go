@@ -79,6 +79,7 @@ func (r *wsstatsReceiver) take(ctx context.Context, a *agent, m *wire.Message, a
 	if r.nextTraces != nil && resolved.Spans > 0 && !tracesTaken {
 		td := r.translator.traces(resource, resolved.Rows, resolved.Spans)
 		if out.fail(r.consumeTraces(ctx, td, &out.consuming)) {
+			r.refused(ctx, a, arrival, out)
 			return out
 		}
 	}
@@ -89,6 +90,7 @@ func (r *wsstatsReceiver) take(ctx context.Context, a *agent, m *wire.Message, a
 		}, func(md pmetric.Metrics) error { return r.consumeMetrics(ctx, md, &out.consuming) })
 		if out.fail(err) {
 			out.tracesTaken = true
+			r.refused(ctx, a, arrival, out)
 			return out
 		}
 	}
@@ -96,6 +98,15 @@ func (r *wsstatsReceiver) take(ctx context.Context, a *agent, m *wire.Message, a
 	r.noteConnections(ctx, a)
 	r.noteTaken(ctx, b, resolved)
 	return out
+}
+
+// refused ends what a message closes even though it is refused for good: its
+// connections leave the gauge, uncounted otherwise.
+func (r *wsstatsReceiver) refused(ctx context.Context, a *agent, arrival time.Time, out outcome) {
+	if out.permanent {
+		r.lose(ctx, a, a.table.Closing(), true, true)
+		a.table.Commit(arrival.UnixNano())
+	}
 }
 
 func (o *outcome) fail(err error) bool {

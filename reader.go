@@ -152,6 +152,9 @@ func (s *session) enqueue(it item) {
 		s.closeWith(websocket.ClosePolicyViolation, "over the window")
 		return
 	}
+	if it.counted && it.seq == s.awaiting {
+		s.awaiting = 0 // it came again, and what follows it will not
+	}
 	// Numbered messages are bounded by the window; the others may fill the queue once more.
 	it.budgeted = s.queued+size <= 2*window && s.r.budget.Acquire(size)
 	if !it.budgeted {

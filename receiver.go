@@ -5,6 +5,7 @@ import (
 	crand "crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -12,7 +13,6 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/consumer"
-	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
 	"go.uber.org/zap"
@@ -44,8 +44,7 @@ type wsstatsReceiver struct {
 	budget     *delivery.Budget
 	instances  *delivery.Registry[*agent]
 	sessions   sessionSet
-	orphansMu  sync.Mutex
-	orphans    []orphan // anonymous sessions whose end no consumer has heard of
+	orphans    orphans
 	gate       gate
 	status     statusReporter
 
@@ -103,6 +102,29 @@ func (r *wsstatsReceiver) Start(ctx context.Context, host component.Host) error 
 func (r *wsstatsReceiver) start(ctx context.Context, host component.Host) error {
 	r.host = host
 	r.status.host = host
+	r.prepare()
+	if err := r.observeSelf(); err != nil {
+		return err
+	}
+
+	server, err := r.newServer(ctx, host)
+	if err != nil {
+		return err
+	}
+	listener, err := r.cfg.HTTP.ToListener(ctx)
+	if err != nil {
+		return fmt.Errorf("listen on http::endpoint %q: %w", r.cfg.HTTP.NetAddr.Endpoint, err)
+	}
+	r.server = server
+	r.sessions.addr = listener.Addr()
+	r.running.Go(func() { r.serve(listener) })
+	r.running.Go(r.background)
+	r.logger.Info("listening for agents", zap.Stringer("address", listener.Addr()), zap.String("path", r.cfg.Path))
+	return nil
+}
+
+// prepare makes what turns messages into spans and metrics.
+func (r *wsstatsReceiver) prepare() {
 	r.resolve = observed.Options{
 		Traces:           r.nextTraces != nil,
 		ConnectionTraces: r.cfg.Traces.Mode == scopeConnection,
@@ -126,29 +148,15 @@ func (r *wsstatsReceiver) start(ctx context.Context, host component.Host) error 
 		Expiration:       r.cfg.Metrics.Expiration,
 		ReceiverID:       receiverID(r.settings),
 		Conventions:      aggregate.Conventions(r.cfg.Conventions),
+		AllowURLQuery:    r.cfg.AllowURLQuery,
 	}, metadata.ScopeName, r.settings.BuildInfo.Version, func() time.Time { return r.now() })
-	if err := r.observeSelf(); err != nil {
-		return err
-	}
+}
 
-	server, err := r.newServer(ctx, host)
-	if err != nil {
-		return err
+// serve takes agents until the server is shut down.
+func (r *wsstatsReceiver) serve(listener net.Listener) {
+	if err := r.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		componentstatus.ReportStatus(r.host, componentstatus.NewFatalErrorEvent(fmt.Errorf("serve agents: %w", err)))
 	}
-	listener, err := r.cfg.HTTP.ToListener(ctx)
-	if err != nil {
-		return fmt.Errorf("listen on http::endpoint %q: %w", r.cfg.HTTP.NetAddr.Endpoint, err)
-	}
-	r.server = server
-	r.sessions.addr = listener.Addr()
-	r.running.Go(func() {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			componentstatus.ReportStatus(host, componentstatus.NewFatalErrorEvent(fmt.Errorf("serve agents: %w", err)))
-		}
-	})
-	r.running.Go(r.background)
-	r.logger.Info("listening for agents", zap.Stringer("address", listener.Addr()), zap.String("path", r.cfg.Path))
-	return nil
 }
 
 // receiverID makes the series of this collector its own.
@@ -173,8 +181,8 @@ func (r *wsstatsReceiver) background() {
 			r.flush(r.ctx)
 		case <-sweep.C:
 			r.sweepOrphans(r.ctx)
-			r.instances.Sweep(r.now(), func(i *delivery.Instance[*agent]) bool {
-				return r.giveUp(r.ctx, i.State, i.Leave)
+			r.instances.Sweep(r.now(), func(i *delivery.Instance[*agent], last bool) bool {
+				return r.giveUp(r.ctx, i.State, i.Leave, last)
 			})
 		}
 	}
@@ -190,27 +198,6 @@ func (r *wsstatsReceiver) flush(ctx context.Context) {
 			r.logger.Warn("metrics were refused, the next flush repeats them", zap.Error(err))
 		}
 	}
-}
-
-// giveUp ends the connections of an agent that is gone. It tells whether the
-// next consumer took what follows from it.
-func (r *wsstatsReceiver) giveUp(ctx context.Context, a *agent, leave bool) bool {
-	conns := a.table.Abandon(r.now().UnixNano())
-	conns = append(conns, a.lost...)
-	a.lost = nil
-	r.telemetry.ReceiverWsstatsConnections.Add(ctx, -int64(a.counted))
-	a.counted = 0
-	if len(conns) == 0 || r.nextMetrics == nil {
-		return true
-	}
-	err := r.aggregator.Lost(a.resource, conns, leave, func(md pmetric.Metrics) error {
-		return r.consumeMetrics(ctx, md, new(time.Duration))
-	})
-	if err != nil {
-		a.lost = conns
-		return false
-	}
-	return true
 }
 
 // Shutdown refuses new agents, lets sessions finish what is in hand, hands the
@@ -243,7 +230,7 @@ func (r *wsstatsReceiver) shutdown(ctx context.Context) error {
 	}
 	r.sweepOrphans(ctx)
 	for _, i := range r.instances.All() {
-		r.giveUp(ctx, i.State, true)
+		r.giveUp(ctx, i.State, true, true)
 	}
 	r.flush(ctx)
 	r.gate.close()

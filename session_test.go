@@ -140,7 +140,7 @@ func TestNumberBeforeTheWelcome(t *testing.T) {
 	newer.send(`{"hello":{"instance":"i1"}}`)
 	older.expectClose(1008)
 	newer.send(batch(2, "c", 2))
-	require.Eventually(t, func() bool { return r.received(2) }, waitFor, pollEvery)
+	require.Eventually(t, func() bool { return r.received(2, 2) }, waitFor, pollEvery)
 	gate.release <- nil
 	newer.expectClose(1008)
 }
@@ -214,15 +214,16 @@ func TestGoBackN(t *testing.T) {
 	<-gate.entered
 	a.send(batch(2, "c", 2))
 	a.send(batch(3, "c", 3))
-	require.Eventually(t, func() bool { return r.received(4) }, waitFor, pollEvery)
+	require.Eventually(t, func() bool { return r.received(1, 4) }, waitFor, pollEvery)
 	gate.release <- errors.New("full")
 	assert.EqualValues(t, 1, a.reply().Nack)
 	a.send(batch(3, "c", 3)) // ignored until 1 comes again
 	a.send(batch(1, "c", 1))
 	<-gate.entered
+	a.send(batch(2, "c", 2)) // not ignored: 1 is there again, though not yet taken
+	require.Eventually(t, func() bool { return r.received(1, 7) }, waitFor, pollEvery)
 	gate.release <- nil
 	assert.Equal(t, wire.Reply{Ack: 1}, a.reply())
-	a.send(batch(2, "c", 2))
 	<-gate.entered
 	gate.release <- nil
 	assert.Equal(t, wire.Reply{Ack: 2}, a.reply())
@@ -250,6 +251,7 @@ func TestBudget(t *testing.T) {
 		cfg.Limits.MessageBytes, cfg.Delivery.BudgetBytes = 1024, 1024
 	}})
 	first, _ := r.greet("i1")
+	require.Eventually(t, func() bool { return r.budget.Used() == 0 }, waitFor, pollEvery) // of the hello
 	first.send(`{"seq":1,"events":[{"event":"send","filler":"` + strings.Repeat("x", 965) + `"}]}`)
 	<-gate.entered
 	second, _ := r.greet("i2")

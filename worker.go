@@ -1,8 +1,8 @@
 package wsstatsreceiver
 
 import (
-	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -237,9 +237,6 @@ func (s *session) replyError(it *item, code, message string) {
 // handleNumbered takes a message whose number is answered. An anonymous
 // session's number is acknowledged and never remembered.
 func (s *session) handleNumbered(it *item, m *wire.Message, err error) {
-	if s.ignored(it.seq) {
-		return
-	}
 	tracesTaken := false
 	if s.inst != nil {
 		verdict, gap := s.inst.Sequence.Judge(it.seq)
@@ -252,6 +249,9 @@ func (s *session) handleNumbered(it *item, m *wire.Message, err error) {
 			if err == nil && len(m.Batch.Connections) > 0 {
 				s.declareOnly(it, m)
 			}
+			s.mu.Lock()
+			it.uncount(s)
+			s.mu.Unlock()
 			s.reply(&wire.Reply{Ack: it.seq, Duplicate: true})
 			return
 		case delivery.Finish:
@@ -282,7 +282,7 @@ func (s *session) handleNumbered(it *item, m *wire.Message, err error) {
 		}
 		s.refuseForNow(it, "the pipeline refuses data now")
 	default:
-		s.taken(it.seq)
+		s.taken(it)
 		s.acknowledge(it.seq, out.rejected)
 	}
 }
@@ -303,41 +303,38 @@ func (s *session) take(it *item, m *wire.Message, tracesTaken bool) outcome {
 	return out
 }
 
-// ignored tells whether a number comes after one that must come again first.
-func (s *session) ignored(seq uint64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.awaiting != 0 && seq > s.awaiting
-}
-
 // taken says that a number is done with, by acceptance or by refusal for good.
-func (s *session) taken(seq uint64) {
+func (s *session) taken(it *item) {
 	if s.inst != nil {
-		s.inst.Sequence.Taken(seq)
+		s.inst.Sequence.Taken(it.seq)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if seq >= s.awaiting {
+	it.uncount(s) // before the agent hears of it and sends more
+	if it.seq >= s.awaiting {
 		s.awaiting = 0
 	}
 }
 
 func (s *session) refuseForGood(it *item, code, message string) {
-	s.taken(it.seq)
+	s.taken(it)
 	s.reply(&wire.Reply{Nack: it.seq, Code: code, Message: message})
 }
 
-// refuseForNow asks for the number and all after it again. What is in the
-// queue is forgotten: the agent's window is empty from here on.
+// refuseForNow asks for the number and all after it again. What follows it in
+// the queue is forgotten: the agent sends that again too, and its window is
+// empty from here on.
 func (s *session) refuseForNow(it *item, message string) {
 	s.mu.Lock()
 	s.awaiting = it.seq
 	it.uncount(s)
-	for i := range s.queue {
-		if s.queue[i].seq > it.seq {
-			s.queue[i].uncount(s)
+	s.queue = slices.DeleteFunc(s.queue, func(queued item) bool {
+		ahead := queued.seq > it.seq
+		if ahead {
+			s.give(&queued)
 		}
-	}
+		return ahead
+	})
 	s.mu.Unlock()
 	s.reply(&wire.Reply{
 		Nack: it.seq, Retryable: true, RetryAfterMs: retryAfter.Milliseconds(), Code: wire.CodeUnavailable, Message: message,
@@ -376,31 +373,4 @@ func (s *session) flushAcks() {
 		s.pending = 0
 		return seq
 	})
-}
-
-// giveUpAnonymous ends the connections of an anonymous session. What the
-// pipeline refuses now is tried again in the background.
-func (r *wsstatsReceiver) giveUpAnonymous(ctx context.Context, a *agent, leave bool) {
-	if r.giveUp(ctx, a, leave) {
-		return
-	}
-	r.orphansMu.Lock()
-	defer r.orphansMu.Unlock()
-	r.orphans = append(r.orphans, orphan{a, leave})
-}
-
-// orphan is an anonymous session that ended while the pipeline refused.
-type orphan struct {
-	agent *agent
-	leave bool
-}
-
-func (r *wsstatsReceiver) sweepOrphans(ctx context.Context) {
-	r.orphansMu.Lock()
-	orphans := r.orphans
-	r.orphans = nil
-	r.orphansMu.Unlock()
-	for _, o := range orphans {
-		r.giveUpAnonymous(ctx, o.agent, o.leave)
-	}
 }
