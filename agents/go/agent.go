@@ -19,6 +19,9 @@ type Agent struct {
 	conns   map[*conn]struct{} // the open ones
 	closing bool               // Shutdown was called
 
+	sessions uint64 // welcomed
+	nacks    uint64 // retryable
+
 	wake   chan struct{} // the ring has something new for the link
 	drain  chan struct{} // closed: Shutdown was called
 	stop   chan struct{} // closed: Shutdown does not wait any longer
@@ -37,6 +40,9 @@ type Stats struct {
 	Rejected     uint64            // of Acknowledged: refused by the receiver one by one
 	Held         uint64            // in the queue
 	Dropped      map[string]uint64 // lost, by reason: queue_full, oversize, refused, poison, shutdown
+
+	Sessions uint64 // that the receiver welcomed: the first one, and reconnects
+	Nacks    uint64 // batches that it refused for the moment: they are sent again
 }
 
 // NewAgent starts an agent. It never waits for the network: a receiver that
@@ -49,7 +55,7 @@ func NewAgent(opts ...Option) (*Agent, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	a := &Agent{
 		cfg:      cfg,
-		ring:     ring{maxBytes: cfg.queueBytes},
+		ring:     ring{maxBytes: cfg.queueBytes, outcome: cfg.outcome},
 		conns:    map[*conn]struct{}{},
 		wake:     make(chan struct{}, 1),
 		drain:    make(chan struct{}),
@@ -84,7 +90,7 @@ func (a *Agent) record(r record) {
 	}
 	if a.closing {
 		a.ring.observed++
-		a.ring.dropped[reasonShutdown]++
+		a.ring.lose(&r, reasonShutdown)
 		a.mu.Unlock()
 		return
 	}
@@ -203,6 +209,8 @@ func (a *Agent) Stats() Stats {
 		Rejected:     a.ring.rejected,
 		Held:         uint64(a.ring.n),
 		Dropped:      map[string]uint64{},
+		Sessions:     a.sessions,
+		Nacks:        a.nacks,
 	}
 	for why, count := range a.ring.dropped {
 		if count > 0 {

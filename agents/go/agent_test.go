@@ -112,7 +112,7 @@ func TestShutdownDeliversAndCloses(t *testing.T) {
 	a.record(message(nil, 4))
 	a.open(newConn("late"))
 	assert.Empty(t, a.conns)
-	assert.Equal(t, Stats{Observed: 4, Acknowledged: 3, Dropped: map[string]uint64{"shutdown": 1}}, a.Stats())
+	assert.Equal(t, Stats{Sessions: 1, Observed: 4, Acknowledged: 3, Dropped: map[string]uint64{"shutdown": 1}}, a.Stats())
 	require.NoError(t, a.Flush(t.Context()))
 }
 

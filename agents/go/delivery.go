@@ -169,6 +169,9 @@ func (s *session) welcome(w *wire.Welcome) *violation {
 		return &violation{websocket.ClosePolicyViolation, "resume_after is beyond what was sent"}
 	}
 	s.welcomed, s.welcomedAt = true, s.heard
+	s.agent.mu.Lock()
+	s.agent.sessions++
+	s.agent.mu.Unlock()
 	s.window = w.WindowBytes
 	s.maxEvents, s.maxBytes = defaultMaxEvents, defaultMessageBytes
 	if w.MaxEvents > 0 {
@@ -280,6 +283,9 @@ func (s *session) nack(r *wire.Reply) *violation {
 	}
 	s.answered(r.Nack - 1)
 	if r.Retryable {
+		s.agent.mu.Lock()
+		s.agent.nacks++
+		s.agent.mu.Unlock()
 		s.sent, s.outstanding, s.encoded = 0, 0, 0
 		t := s.cfg.timing
 		s.retryAt = s.heard.Add(milliseconds(r.RetryAfterMs, t.minNackRetry, t.maxRetry))

@@ -42,7 +42,7 @@ func TestHelloWelcomeAck(t *testing.T) {
 	assert.EqualValues(t, 2, a.Stats().Held)
 	p.ack(1)
 	flushed(t, a)
-	assert.Equal(t, Stats{Observed: 2, Acknowledged: 2, Dropped: map[string]uint64{}}, a.Stats())
+	assert.Equal(t, Stats{Sessions: 1, Observed: 2, Acknowledged: 2, Dropped: map[string]uint64{}}, a.Stats())
 }
 
 func TestBatchesBySizeAndByTime(t *testing.T) {
@@ -239,7 +239,7 @@ func TestRefusedIsDroppedAndReported(t *testing.T) {
 	p.batch(2)
 	p.reply(wire.Reply{Nack: 2, Code: wire.CodeRefused, Message: "no"})
 	flushed(t, a)
-	assert.Equal(t, Stats{Observed: 4, Acknowledged: 2, Dropped: map[string]uint64{"refused": 2}}, a.Stats())
+	assert.Equal(t, Stats{Sessions: 1, Observed: 4, Acknowledged: 2, Dropped: map[string]uint64{"refused": 2}}, a.Stats())
 	recordMessages(a, nil, 5, 6)
 	b := p.batch(3)
 	assert.Equal(t, []int64{5, 6}, sizes(b))
@@ -288,7 +288,7 @@ func TestPartialSuccessIsCounted(t *testing.T) {
 	p.batch(1)
 	p.reply(wire.Reply{Ack: 1, Rejected: &wire.Rejected{Count: 3, First: "events[0]: no"}})
 	flushed(t, a)
-	assert.Equal(t, Stats{Observed: 4, Acknowledged: 4, Rejected: 3, Dropped: map[string]uint64{}}, a.Stats())
+	assert.Equal(t, Stats{Sessions: 1, Observed: 4, Acknowledged: 4, Rejected: 3, Dropped: map[string]uint64{}}, a.Stats())
 }
 
 func TestWindow(t *testing.T) {
@@ -416,7 +416,7 @@ func TestPoison(t *testing.T) {
 			assert.Equal(t, []int64{3, 4}, sizes(p.batch(2)))
 			p.ack(2)
 			flushed(t, a)
-			assert.Equal(t, Stats{Observed: 4, Acknowledged: 2, Dropped: map[string]uint64{"poison": 2}}, a.Stats())
+			assert.Equal(t, Stats{Sessions: 5, Observed: 4, Acknowledged: 2, Dropped: map[string]uint64{"poison": 2}}, a.Stats())
 		})
 	}
 }
@@ -559,4 +559,14 @@ func TestFlushSendsAtOnceAndWaitsForItsOwnOnly(t *testing.T) {
 	p.batch(2)
 	p.ack(2)
 	flushed(t, a)
+}
+
+// An event waits as long as WithBatch says, however many links break meanwhile.
+func TestDelaySurvivesReconnects(t *testing.T) {
+	a := newAgent(t, WithEndpoint("ws://"+closedPort(t)), WithBatch(100, 1<<20, time.Minute))
+	recordMessages(a, newConn("a81b"), 1, 1)
+	l, start := newLink(a), time.Now()
+	assert.False(t, newSession(l, nil).due(start))
+	assert.False(t, newSession(l, nil).due(start.Add(59*time.Second)))
+	assert.True(t, newSession(l, nil).due(start.Add(time.Minute)))
 }

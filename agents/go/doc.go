@@ -8,6 +8,10 @@
 // Recording never waits for the network and never fails: where the queue is
 // full, message samples are dropped first, counted, and reported.
 //
+// A tap ([Agent.Handler], [Agent.Dialer], [Agent.Transport], …) observes a
+// connection by its bytes. What no tap can get between is told to the agent by
+// the application or an adapter: [Agent.Observe].
+//
 // Payload is never looked at, kept or sent.
 package wsstats
 

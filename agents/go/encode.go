@@ -102,6 +102,7 @@ func setConnection(as *wire.Attrs, c *conn) {
 	if c.shared {
 		as.SetBool(wire.AttrShared, true)
 	}
+	setAttributes(as, c.attributes)
 }
 
 func setText(as *wire.Attrs, a wire.Attr, s string) {
@@ -123,6 +124,9 @@ func fillEvent(e *wire.Event, r *record) {
 			setConnection(&e.Attrs, c)
 		}
 	}
+	if r.attributes != nil {
+		setAttributes(&e.Attrs, *r.attributes)
+	}
 	// The kind says the type of a control frame and, mostly, the direction.
 	if text, ok := messageTypes[r.typ]; ok {
 		e.SetStr(wire.AttrMessageType, text)
@@ -140,11 +144,12 @@ func fillEvent(e *wire.Event, r *record) {
 	if r.seq > 0 {
 		e.SetInt(wire.AttrMessageSeq, r.seq)
 	}
-	if r.size >= 0 {
+	switch {
+	case r.size < 0:
+	case r.compressed:
+		e.SetInt(wire.AttrCompressedSize, r.size)
+	default:
 		e.SetInt(wire.AttrMessageSize, r.size)
-	}
-	if r.compressed >= 0 {
-		e.SetInt(wire.AttrCompressedSize, r.compressed)
 	}
 	if r.frames > 0 {
 		e.SetInt(wire.AttrMessageFrames, int64(r.frames))

@@ -23,7 +23,10 @@ func TestEncodeEvents(t *testing.T) {
 	ping := event(newConn("a81b"), wire.KindPing)
 	ping.typ, ping.dir, ping.seq, ping.size, ping.duration = wire.MessagePing, wire.DirectionSent, 3, 4, 5
 	receive := message(newConn("a81b"), 128)
-	receive.seq, receive.frames, receive.compressed = 7, 2, 99
+	receive.seq, receive.frames = 7, 2
+	receive.attributes = &[]Attribute{String("room.id", "lobby"), Int("ws.queue.size", 3), Int("ws.processing.time_ms", 2), String("ws.message.size", "big"), Int("ws.message.seq", 9)}
+	compressed := message(newConn("a81b"), 99)
+	compressed.compressed = true
 	failed := event(nil, wire.KindError)
 
 	tests := map[string]struct {
@@ -37,9 +40,10 @@ func TestEncodeEvents(t *testing.T) {
 			`"ws.connection.shared":true`, `"http.status_code":101`, `"traceparent":"00-01`,
 		}, nil},
 		"receive": {receive, []string{
-			id, `"event":"receive"`, `"ws.message.type":"text"`, `"ws.message.size":128`, `"ws.message.compressed_size":99`,
-			`"ws.message.frames":2`, `"ws.message.seq":7`,
-		}, []string{"ws.direction", "ws.url", "ws.role", "duration_ns"}},
+			id, `"event":"receive"`, `"ws.message.type":"text"`, `"ws.message.size":128`,
+			`"ws.message.frames":2`, `"ws.message.seq":7`, `"room.id":"lobby"`, `"ws.queue.size":3`, `"ws.processing.time_ms":2.0`,
+		}, []string{"ws.direction", "ws.url", "ws.role", "duration_ns", "big", `"ws.message.seq":9`}},
+		"compressed": {compressed, []string{`"ws.message.compressed_size":99`}, []string{"ws.message.size"}},
 		"ping": {ping, []string{
 			id, `"event":"ping"`, `"ws.direction":"sent"`, `"ws.message.seq":3`, `"ws.message.size":4`, `"duration_ns":5`,
 		}, []string{"ws.message.type"}},
@@ -85,7 +89,9 @@ func TestEstimates(t *testing.T) {
 	c := newConn(strings.Repeat("a", 32))
 	c.declared = 1
 	m := message(c, 1<<30)
-	m.seq, m.frames, m.compressed = 1<<40, 1<<20, 1<<30
+	m.seq, m.frames = 1<<40, 1<<20
 	e := encoder{session: 1}
+	assert.LessOrEqual(t, len(e.batch(1, []record{m}, dropCounts{})), m.jsonBytes()+50)
+	m.attributes = &[]Attribute{String("room.id", longText(1000)), Int64("n", 1<<62)}
 	assert.LessOrEqual(t, len(e.batch(1, []record{m}, dropCounts{})), m.jsonBytes()+50)
 }

@@ -38,6 +38,8 @@ type link struct {
 	sentUpTo uint64   // the highest number that was ever sent
 	numbers  []number // the unanswered ones, ascending
 
+	since time.Time // when the oldest record without a number began to wait, zero: none does
+
 	enc     encoder
 	scratch []record // of the number that enc holds
 
@@ -273,8 +275,7 @@ func (l *link) acknowledge(seq uint64) (k, size int) {
 		size += l.numbers[k].bytes
 	}
 	l.agent.mu.Lock()
-	l.agent.ring.acknowledged += uint64(rows)
-	l.agent.ring.remove(0, rows)
+	l.agent.ring.acknowledge(rows)
 	l.agent.mu.Unlock()
 	l.numbers = slices.Delete(l.numbers, 0, k)
 	l.taken = max(l.taken, seq)
@@ -285,8 +286,7 @@ func (l *link) acknowledge(seq uint64) (k, size int) {
 func (l *link) drop(i int, why reason) {
 	n := &l.numbers[i]
 	l.agent.mu.Lock()
-	l.agent.ring.dropped[why] += uint64(n.rows)
-	l.agent.ring.remove(l.offset(i), n.rows)
+	l.agent.ring.drop(l.offset(i), n.rows, why)
 	l.agent.mu.Unlock()
 	n.rows = 0
 }

@@ -43,6 +43,7 @@ type config struct {
 	maxDelay   time.Duration
 	queueBytes int
 	logger     *slog.Logger
+	outcome    func(Outcome)
 	timing     timing
 }
 
@@ -107,6 +108,13 @@ func WithMaxQueueBytes(n int) Option {
 // The default is [slog.Default].
 func WithLogger(logger *slog.Logger) Option {
 	return func(c *config) { c.logger = logger }
+}
+
+// WithOutcome has f told what became of each event: once, when the receiver has
+// taken it or it is dropped. It is meant for tools that keep a ledger or measure
+// latencies. The agent is locked meanwhile: f returns at once and does not use it.
+func WithOutcome(f func(Outcome)) Option {
+	return func(c *config) { c.outcome = f }
 }
 
 // handshakeHeaders belong to the WebSocket handshake (RFC 6455 section 4.1).

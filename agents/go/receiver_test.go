@@ -210,14 +210,14 @@ func (p *peer) closeCode() int {
 // message is a received message; its size tells it from others.
 func message(c *conn, size int64) record {
 	return record{
-		conn: c, time: 1767225600123456789, duration: -1, size: size, compressed: -1,
+		conn: c, time: 1767225600123456789, duration: -1, size: size,
 		kind: wire.KindReceive, typ: wire.MessageText, dir: wire.DirectionReceived,
 	}
 }
 
 // event is any event of a connection.
 func event(c *conn, kind wire.Kind) record {
-	return record{conn: c, time: 1767225600123456789, duration: -1, size: -1, compressed: -1, kind: kind}
+	return record{conn: c, time: 1767225600123456789, duration: -1, size: -1, kind: kind}
 }
 
 func recordMessages(a *Agent, c *conn, from, to int64) {

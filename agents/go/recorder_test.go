@@ -108,7 +108,11 @@ type summary struct {
 func summaries(rs []record) []summary {
 	var ms []summary
 	for _, r := range rs {
-		ms = append(ms, summary{r.seq, r.size, r.compressed, r.frames, r.typ})
+		s := summary{r.seq, r.size, -1, r.frames, r.typ}
+		if r.compressed {
+			s.size, s.compressed = -1, r.size
+		}
+		ms = append(ms, s)
 	}
 	return ms
 }

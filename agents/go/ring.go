@@ -6,24 +6,6 @@ import (
 	"github.com/wsstats/wsstatsreceiver/wire"
 )
 
-// reason says why an event was dropped. Its names are the values of the
-// attribute reason of ws.agent.dropped.
-type reason uint8
-
-const (
-	reasonQueueFull reason = iota // no room in the ring
-	reasonOversize                // one event alone is over the receiver's message limit
-	reasonRefused                 // the receiver refused its number for good
-	reasonPoison                  // sessions broke on its number three times in a row
-	reasonShutdown                // not acknowledged by the end of Shutdown, or recorded after its beginning
-	numReasons
-)
-
-var reasonNames = [numReasons]string{"queue_full", "oversize", "refused", "poison", "shutdown"}
-
-// dropCounts counts dropped events by reason.
-type dropCounts [numReasons]uint64
-
 // ring is the queue of records, bounded in bytes: first those that numbers
 // stand for (sent or about to be), then those that wait. Records leave at the
 // front when their number is answered. It is not safe for concurrent use.
@@ -45,6 +27,7 @@ type ring struct {
 	reported     dropCounts // of dropped: told to the receiver, or about to be
 
 	flushes []*flush
+	outcome func(Outcome) // nil: nobody asks
 }
 
 // flush waits until the oldest remaining records have left the ring.
@@ -56,29 +39,46 @@ type flush struct {
 const (
 	rowBytes   = int(unsafe.Sizeof(record{}))
 	extraBytes = int(unsafe.Sizeof(wire.Event{}))
+	sliceBytes = int(unsafe.Sizeof([]Attribute{}))
 	minRows    = 64
 )
 
 // memory is what the record holds in the ring, bytes.
 func (r *record) memory() int {
-	if r.extra == nil {
-		return rowBytes
+	n := rowBytes
+	if r.attributes != nil {
+		n += sliceBytes + attributeBytes(*r.attributes)
 	}
-	return rowBytes + extraBytes + userBytes(r.extra)
+	if r.extra != nil {
+		n += extraBytes + userBytes(r.extra)
+	}
+	return n
 }
 
 // jsonBytes estimates the record's JSON form, on the high side.
 func (r *record) jsonBytes() int {
-	if r.extra == nil {
-		return 224
+	n := 224
+	if r.attributes != nil {
+		n += attributeBytes(*r.attributes)
 	}
-	return 1024 + 2*userBytes(r.extra)
+	if r.extra != nil {
+		n += 800 + 2*userBytes(r.extra)
+	}
+	return n
 }
 
 func userBytes(e *wire.Event) int {
-	n := len(e.Tracestate) + len(e.Links)*64 + len(e.Str(wire.AttrErrorMessage)) + len(e.Str(wire.AttrCloseReason))
-	for i := range e.User {
-		n += int(unsafe.Sizeof(wire.KeyValue{})) + len(e.User[i].Key) + len(e.User[i].Value.Str)
+	return len(e.Tracestate) + len(e.Links)*64 + len(e.Str(wire.AttrErrorMessage)) + len(e.Str(wire.AttrCloseReason)) +
+		attributeBytes(e.User)
+}
+
+func attributeBytes(attributes []Attribute) (n int) {
+	for i := range attributes {
+		v := &attributes[i].Value
+		n += int(unsafe.Sizeof(attributes[i])) + len(attributes[i].Key) + len(v.Str)
+		for j := range v.Array {
+			n += int(unsafe.Sizeof(*v)) + len(v.Array[j].Str)
+		}
 	}
 	return n
 }
@@ -106,7 +106,7 @@ func (g *ring) push(r *record) {
 	g.observed++
 	size := r.memory()
 	if g.bytes+size > g.maxBytes && (r.sample() || !g.makeRoom(size)) {
-		g.dropped[reasonQueueFull]++
+		g.lose(r, reasonQueueFull)
 		return
 	}
 	if g.n == len(g.rows) {
@@ -130,7 +130,7 @@ func (g *ring) makeRoom(size int) bool {
 		if g.bytes > target && r.sample() {
 			g.bytes -= r.memory()
 			g.waiting -= r.jsonBytes()
-			g.dropped[reasonQueueFull]++
+			g.lose(r, reasonQueueFull)
 			g.passed(kept, 1)
 			continue
 		}
@@ -184,6 +184,23 @@ func (g *ring) copyTo(dst []record, i, k int) []record {
 		dst = append(dst, *g.at(i + j))
 	}
 	return dst
+}
+
+// acknowledge takes out the k oldest records, which the receiver took.
+func (g *ring) acknowledge(k int) {
+	g.acknowledged += uint64(k)
+	for i := range k {
+		g.tell(g.at(i), "")
+	}
+	g.remove(0, k)
+}
+
+// drop takes out k numbered records from the i-th on.
+func (g *ring) drop(i, k int, why reason) {
+	for j := range k {
+		g.lose(g.at(i+j), why)
+	}
+	g.remove(i, k)
 }
 
 // remove takes out k numbered records from the i-th on.
@@ -304,9 +321,8 @@ func (g *ring) waits() bool { return g.n > g.numbered }
 // discard drops all that is held, as Shutdown's, and returns how many.
 func (g *ring) discard() int {
 	left := g.n
-	g.dropped[reasonShutdown] += uint64(left)
 	g.setNumbered(g.n)
-	g.remove(0, left)
+	g.drop(0, left, reasonShutdown)
 	g.rows, g.head = nil, 0
 	return left
 }

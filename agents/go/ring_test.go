@@ -98,7 +98,8 @@ func TestRingEvictsNothingThatANumberStandsFor(t *testing.T) {
 
 // Whatever is done to a ring, its sums agree with what it holds.
 func TestRingSums(t *testing.T) {
-	g := &ring{maxBytes: 64 * rowBytes}
+	told := map[string]uint64{}
+	g := &ring{maxBytes: 64 * rowBytes, outcome: func(o Outcome) { told[o.Dropped]++ }}
 	for step := range 10_000 {
 		switch rand.IntN(8) {
 		case 0, 1, 2:
@@ -113,7 +114,7 @@ func TestRingSums(t *testing.T) {
 		case 4:
 			g.take(rand.IntN(10), 2000)
 		case 5:
-			g.acknowledged += uint64(removeSome(g, 0))
+			g.acknowledge(rand.IntN(g.numbered + 1))
 		case 6:
 			if g.numbered > 0 {
 				i := rand.IntN(g.numbered)
@@ -122,7 +123,8 @@ func TestRingSums(t *testing.T) {
 		case 7:
 			g.flush()
 			if g.numbered > 0 {
-				g.dropped[reasonRefused] += uint64(removeSome(g, rand.IntN(g.numbered)))
+				i := rand.IntN(g.numbered)
+				g.drop(i, rand.IntN(g.numbered-i+1), reasonRefused)
 			}
 		}
 		bytes, waiting := 0, 0
@@ -138,19 +140,15 @@ func TestRingSums(t *testing.T) {
 		require.LessOrEqual(t, g.numbered, g.n)
 		require.LessOrEqual(t, g.urgent, g.n)
 		var lost uint64
-		for _, count := range g.dropped {
+		for why, count := range g.dropped {
 			lost += count
+			require.Equal(t, count, told[reasonNames[why]])
 		}
+		require.Equal(t, g.acknowledged, told[""])
 		require.Equal(t, g.observed, g.acknowledged+lost+uint64(g.n))
 	}
 	g.discard()
 	assert.Empty(t, g.flushes)
-}
-
-func removeSome(g *ring, i int) int {
-	k := rand.IntN(g.numbered - i + 1)
-	g.remove(i, k)
-	return k
 }
 
 func isClosed(c <-chan struct{}) bool {

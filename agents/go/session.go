@@ -48,7 +48,6 @@ type session struct {
 	encoded     uint64  // the number that enc.buf holds, 0: none
 	retryAt     time.Time
 
-	since time.Time // when the oldest record began to wait, zero: none does
 	dueAt time.Time // when there is something to send, zero: not known
 
 	goaway  *wire.GoAway

@@ -5,7 +5,6 @@ import (
 	"hash/maphash"
 	"math"
 	"net/url"
-	"sync"
 	"time"
 
 	"github.com/wsstats/wsstatsreceiver/wire"
@@ -27,32 +26,23 @@ const maxPings = 16
 // tap turns the bytes of one open connection into records. It reads frame
 // headers and control frames; of payload it keeps nothing but a close reason.
 type tap struct {
-	rec     recorder
-	conn    *conn
-	release func() // frees the connection id
+	observation
 
-	mu    sync.Mutex
-	clock clock
-	now   time.Duration // when the bytes at hand went by
 	in    flow
 	out   flow
 	pings []ping // sent and unanswered, oldest first, at most maxPings
 	first closing
-	done  bool // the close was recorded: nothing more is
 }
 
 // flow is one direction of a connection.
 type flow struct {
-	tap      *tap
-	dir      wire.Direction
-	parser   frame.Parser
-	began    time.Duration // the first frame of the message at hand
-	messages int64
-	bytes    int64 // payload of whole messages, as it was on the wire
-	pings    int64
-	pongs    int64
-	closed   bool // a close frame went by
-	ended    bool // no more bytes can come
+	tap     *tap
+	dir     wire.Direction
+	parser  frame.Parser
+	traffic               // the bytes as they were on the wire
+	began   time.Duration // the first frame of the message at hand
+	closed  bool          // a close frame went by
+	ended   bool          // no more bytes can come
 }
 
 // ping is a sent ping. Its payload, which a pong repeats, is kept as a hash.
@@ -65,21 +55,11 @@ type ping struct {
 
 var pingSeed = maphash.MakeSeed()
 
-// closing is what the first close frame said.
-type closing struct {
-	code      int
-	reason    string
-	initiator string
-}
-
-// vanished is the close of a connection that ended without one (section 7.1.5).
-var vanished = closing{code: 1006, initiator: "none"}
-
 // newTap observes a connection whose handshake is just over.
 func newTap(rec recorder, c *conn, compression bool, opened time.Time, release func()) *tap {
 	t := &tap{
-		rec: rec, conn: c, release: release, clock: newClock(opened),
-		first: vanished,
+		observation: observation{rec: rec, conn: c, release: release, clock: newClock(opened)},
+		first:       vanished,
 	}
 	// Section 5.1: a client masks and a server does not.
 	sent, received := frame.MaskRequired, frame.MaskForbidden
@@ -110,7 +90,7 @@ func (t *tap) feed(f *flow, b []byte) {
 	t.now = t.clock.now()
 	f.parser.Feed(b, f)
 	if t.in.ended && t.out.closed {
-		t.finish()
+		t.close()
 	}
 }
 
@@ -121,7 +101,7 @@ func (t *tap) readEnded() {
 	defer t.mu.Unlock()
 	t.in.ended = true
 	if t.out.ended || t.out.closed || !t.in.closed {
-		t.finish()
+		t.close()
 	}
 }
 
@@ -132,7 +112,7 @@ func (t *tap) writeEnded() {
 	defer t.mu.Unlock()
 	t.out.ended = true
 	if t.in.ended {
-		t.finish()
+		t.close()
 	}
 }
 
@@ -140,54 +120,22 @@ func (t *tap) writeEnded() {
 func (t *tap) ended() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.finish()
+	t.close()
 }
 
-// finish records the close, once.
-func (t *tap) finish() {
+// close records the close, once.
+func (t *tap) close() {
 	if t.done {
 		return
 	}
-	t.done = true
 	t.now = t.clock.now()
 	for _, p := range t.pings {
 		t.recordPing(p, -1)
 	}
 	t.pings = nil
-
-	e := &wire.Event{}
-	e.SetInt(wire.AttrCloseCode, int64(t.first.code))
-	if t.first.reason != "" {
-		e.SetStr(wire.AttrCloseReason, t.first.reason)
-	}
-	e.SetStr(wire.AttrCloseInitiator, t.first.initiator)
-	e.SetBool(wire.AttrCloseClean, t.in.closed && t.out.closed)
-	e.SetDouble(wire.AttrConnectionDuration, float64(t.now)/float64(time.Millisecond))
-	e.SetInt(wire.AttrMessagesSent, t.out.messages)
-	e.SetInt(wire.AttrMessagesReceived, t.in.messages)
-	e.SetInt(wire.AttrBytesSent, t.out.bytes)
-	e.SetInt(wire.AttrBytesReceived, t.in.bytes)
-
-	r := t.newRecord(wire.KindClose, closeDirection(t.first.initiator))
-	r.extra = e
-	t.conn.closed.Store(true)
-	t.rec.record(r)
-	t.release()
-}
-
-func closeDirection(initiator string) wire.Direction {
-	switch initiator {
-	case "local":
-		return wire.DirectionSent
-	case "remote":
-		return wire.DirectionReceived
-	}
-	return wire.DirectionUnknown
-}
-
-// newRecord is a record of the moment without anything that is optional.
-func (t *tap) newRecord(kind wire.Kind, dir wire.Direction) record {
-	return record{conn: t.conn, kind: kind, dir: dir, time: t.clock.unix(t.now), duration: -1, size: -1, compressed: -1}
+	r := t.summary(t.first, &t.out.traffic, &t.in.traffic)
+	r.extra.SetBool(wire.AttrCloseClean, t.in.closed && t.out.closed)
+	t.finish(r)
 }
 
 // Frame implements frame.Handler. A close counts from its header on: there are
@@ -214,10 +162,6 @@ func (f *flow) side() string {
 // Message implements frame.Handler. A message begins with its first header; it
 // has a duration where its last byte came in a later read or write.
 func (f *flow) Message(m frame.Message) {
-	f.messages++
-	if f.bytes += m.Size; f.bytes < 0 {
-		f.bytes = math.MaxInt64
-	}
 	kind := wire.KindSend
 	if f.dir == wire.DirectionReceived {
 		kind = wire.KindReceive
@@ -227,13 +171,8 @@ func (f *flow) Message(m frame.Message) {
 	if d := f.tap.now - f.began; d > 0 {
 		r.duration = int64(d)
 	}
-	r.seq = f.messages
+	r.seq, r.size, r.compressed = f.message(m.Size), m.Size, m.Compressed
 	r.frames = int32(min(m.Frames, math.MaxInt32))
-	if m.Compressed {
-		r.compressed = m.Size
-	} else {
-		r.size = m.Size
-	}
 	r.typ = wire.MessageBinary
 	if m.Opcode == frame.Text {
 		r.typ = wire.MessageText

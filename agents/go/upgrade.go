@@ -26,10 +26,11 @@ type upgrade struct {
 	role  wire.Role
 	start time.Time
 
-	url      string
-	protocol string // "ws" or "wss"
-	token    string // the Upgrade header
-	peer     netip.AddrPort
+	url        string
+	protocol   string // "ws" or "wss"
+	token      string // the Upgrade header
+	peer       netip.AddrPort
+	attributes []Attribute // of every event of the connection
 
 	id     string // reserved
 	shared bool   // both ends know id
@@ -62,23 +63,29 @@ func hasToken(h http.Header, key, token string) bool {
 func newUpgrade(rec recorder, role wire.Role, r *http.Request, secure bool) *upgrade {
 	u := &upgrade{
 		rec: rec, role: role, start: time.Now(),
-		protocol: "ws", token: clean(r.Header.Get("Upgrade"), 128),
+		token: clean(r.Header.Get("Upgrade"), 128),
 	}
-	if secure {
-		u.protocol = "wss"
-	}
-	host, path := r.Host, r.URL.EscapedPath()
+	host := r.Host
 	if host == "" {
 		host = r.URL.Host
+	}
+	u.setURL(secure, host, r.URL.EscapedPath())
+	if parent, ok := parseTraceparent(r.Header.Get(traceparentHeader)); ok {
+		u.parent, u.tracestate = parent, clean(strings.Join(r.Header["Tracestate"], ","), 512)
+	}
+	return u
+}
+
+// setURL sets the protocol and the URL, without what may hold a secret.
+func (u *upgrade) setURL(secure bool, host, path string) {
+	u.protocol = "ws"
+	if secure {
+		u.protocol = "wss"
 	}
 	if path == "" {
 		path = "/"
 	}
 	u.url = clean(u.protocol+"://"+host+path, 2048)
-	if parent, ok := parseTraceparent(r.Header.Get(traceparentHeader)); ok {
-		u.parent, u.tracestate = parent, clean(strings.Join(r.Header["Tracestate"], ","), 512)
-	}
-	return u
 }
 
 // newServerUpgrade begins the handshake of a request that a server got. It
@@ -180,14 +187,18 @@ func (u *upgrade) succeed(header http.Header) *tap {
 	if u.role == wire.RoleClient {
 		u.adopt(header.Get(connectionHeader))
 	}
+	c, opened := u.open(header.Get("Sec-Websocket-Protocol"))
+	return newTap(u.rec, c, compressed(header), opened, u.release())
+}
+
+// open records a handshake that opened a connection just now.
+func (u *upgrade) open(subprotocol string) (*conn, time.Time) {
 	now := time.Now()
 	c := u.conn()
 	c.openedAt = now.UnixNano()
 	e := u.event(http.StatusSwitchingProtocols)
 	e.SetBool(wire.AttrHandshakeSuccess, true)
-	if sub := header.Get("Sec-Websocket-Protocol"); sub != "" {
-		e.SetStr(wire.AttrSubprotocol, clean(sub, 256))
-	}
+	setText(&e.Attrs, wire.AttrSubprotocol, clean(subprotocol, 256))
 	if u.stated {
 		u.stateSpan(e)
 		c.traceID, c.spanID = u.trace, u.span
@@ -198,10 +209,15 @@ func (u *upgrade) succeed(header http.Header) *tap {
 			c.spanID = wire.ConnectionSeed(u.id).SpanID(0, wire.SlotHandshake, wire.KindHandshake, u.role)
 		}
 	}
-	rec, id := u.rec, u.id
-	rec.open(c)
+	u.rec.open(c)
 	u.record(c, e, now)
-	return newTap(rec, c, compressed(header), now, func() { unreserve(rec, id) })
+	return c, now
+}
+
+// release returns what gives the connection id back. It holds no more than that.
+func (u *upgrade) release() func() {
+	rec, id := u.rec, u.id
+	return func() { unreserve(rec, id) }
 }
 
 // fail records a handshake that opened no connection. The status is 0 where
@@ -225,7 +241,7 @@ func (u *upgrade) fail(status int, cause string) {
 }
 
 func (u *upgrade) conn() *conn {
-	c := &conn{id: u.id, role: u.role, shared: u.shared, url: u.url, protocol: u.protocol}
+	c := &conn{id: u.id, role: u.role, shared: u.shared, url: u.url, protocol: u.protocol, attributes: u.attributes}
 	if u.peer.IsValid() {
 		c.peerIP, c.peerPort = peerIP(u.peer), int(u.peer.Port())
 	}
@@ -252,10 +268,11 @@ func (u *upgrade) stateSpan(e *wire.Event) {
 }
 
 func (u *upgrade) record(c *conn, e *wire.Event, now time.Time) {
-	u.rec.record(record{
-		conn: c, extra: e, kind: wire.KindHandshake,
-		time: u.start.UnixNano(), duration: max(0, int64(now.Sub(u.start))), size: -1, compressed: -1,
-	})
+	r := record{conn: c, extra: e, kind: wire.KindHandshake, time: now.UnixNano(), duration: -1, size: -1}
+	if !u.start.IsZero() {
+		r.time, r.duration = u.start.UnixNano(), max(0, int64(now.Sub(u.start)))
+	}
+	u.rec.record(r)
 }
 
 // compressed tells whether a 101 agreed on permessage-deflate (RFC 7692 section 5.1).
