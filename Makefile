@@ -16,6 +16,7 @@ FUZZTIME ?= 20s
 
 COLLECTOR := build/otelcol-wsstats
 DEMO      := build/demo
+TOOL      := build/wsstats
 LINTER    := build/bin/golangci-lint-$(GOLANGCI_VERSION)
 PEERS     := build/venv/websockets-$(WEBSOCKETS_VERSION)
 
@@ -26,6 +27,7 @@ MODULES := $(filter-out internal/tools,$(patsubst %/,%,$(dir $(call files,'*go.m
 MANIFESTS := builder-config.yaml $(call files,'go.*' 'wire/go.*')
 RECEIVER  := $(call files,'*.go' 'metadata.yaml' ':!*_test.go' ':!agents' ':!cmd' ':!examples' ':!internal/e2e' ':!internal/tools')
 DEMOS     := $(call files,'examples/*' 'agents/go/*' 'wire/*' ':!*_test.go')
+TOOLS     := $(call files,'cmd/wsstats/*' 'agents/go/*' 'wire/*' ':!*_test.go')
 
 # $(call each,command) runs a command in every module.
 each = @for m in $(MODULES); do echo "== $$m"; (cd "$$m" && $(1)); done
@@ -48,9 +50,13 @@ run: check $(COLLECTOR) $(DEMO) ## start the collector and the demo, and show wh
 .PHONY: collector
 collector: check $(COLLECTOR) ## build the collector with the receiver: build/otelcol-wsstats
 
+.PHONY: tool
+tool: check $(TOOL) ## build wsstats, which loads a receiver and checks messages: build/wsstats
+
 .PHONY: test
-test: check $(COLLECTOR) $(DEMO) $(PEERS) ## test every module, the whole path included; coverage is shown and held over 85 %
-	@WSSTATS_COLLECTOR=$(CURDIR)/$(COLLECTOR) WSSTATS_DEMO=$(CURDIR)/$(DEMO) WSSTATS_PYTHON=$(CURDIR)/build/venv/bin/python scripts/test $(MODULES)
+test: check $(COLLECTOR) $(DEMO) $(TOOL) $(PEERS) ## test every module, the whole path included; coverage is shown and held over 85 %
+	@WSSTATS_COLLECTOR=$(CURDIR)/$(COLLECTOR) WSSTATS_DEMO=$(CURDIR)/$(DEMO) WSSTATS_TOOL=$(CURDIR)/$(TOOL) \
+		WSSTATS_PYTHON=$(CURDIR)/build/venv/bin/python scripts/test $(MODULES)
 
 .PHONY: cover
 cover: test ## the same, then build/coverage.html
@@ -99,6 +105,10 @@ $(COLLECTOR): build/distribution/main.go $(RECEIVER)
 $(DEMO): $(DEMOS)
 	@echo "Building $@ and build/chat"
 	@mkdir -p build && cd examples && go build -buildvcs=false -o ../build/ ./demo ./chat
+
+$(TOOL): $(TOOLS)
+	@echo "Building $@"
+	@mkdir -p build && go build -C cmd/wsstats -trimpath -buildvcs=false -o ../../$@ .
 
 $(LINTER):
 	@echo "Building golangci-lint $(GOLANGCI_VERSION): about 2 minutes on two cores."

@@ -17,7 +17,10 @@ import (
 var notRun = map[string]string{
 	"make run":  "TestDemo runs the program that it starts",
 	"make test": "it would run this test",
-	"go run " + builder + " --config manifest.yaml": "TestForeignManifest runs it with the README's manifest",
+	"go test -run='^$' -bench='Traces|Metrics|Both|Translator' -benchtime=2s .":                       "it measures for minutes",
+	"build/wsstats gen --rate 20000 --connections 1000 --agents 4 --duration 5s --ledger ledger.json": "TestGen runs it, for shorter",
+	"build/wsstats validate messages.jsonl":                                                           "the tests of cmd/wsstats run it",
+	"go run " + builder + " --config manifest.yaml":                                                   "TestForeignManifest runs it with the README's manifest",
 }
 
 // block is a code block of Markdown, with the mark before it.

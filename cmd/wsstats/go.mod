@@ -1,0 +1,28 @@
+module github.com/wsstats/wsstatsreceiver/cmd/wsstats
+
+go 1.25.0
+
+require (
+	github.com/gorilla/websocket v1.5.3
+	github.com/stretchr/testify v1.11.1
+	github.com/wsstats/wsstatsreceiver/agents/go v0.1.0
+	github.com/wsstats/wsstatsreceiver/wire v0.1.0
+	go.uber.org/goleak v1.3.0
+)
+
+require (
+	github.com/davecgh/go-spew v1.1.1 // indirect
+	github.com/felixge/httpsnoop v1.1.0 // indirect
+	github.com/go-faster/errors v0.7.1 // indirect
+	github.com/go-faster/jx v1.2.0 // indirect
+	github.com/pmezard/go-difflib v1.0.0 // indirect
+	github.com/segmentio/asm v1.2.1 // indirect
+	golang.org/x/net v0.57.0 // indirect
+	golang.org/x/sys v0.47.0 // indirect
+	gopkg.in/yaml.v3 v3.0.1 // indirect
+)
+
+replace (
+	github.com/wsstats/wsstatsreceiver/agents/go => ../../agents/go
+	github.com/wsstats/wsstatsreceiver/wire => ../../wire
+)

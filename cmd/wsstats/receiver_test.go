@@ -1,0 +1,144 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/wsstats/wsstatsreceiver/wire"
+)
+
+// receiver takes what the agents send, as the real one does as far as they see.
+type receiver struct {
+	server *httptest.Server
+	// answer says something else than an ack to a number, where it is set and
+	// returns something.
+	answer func(seq uint64) *wire.Reply
+	silent bool // it says no more than welcome
+
+	mu       sync.Mutex
+	taken    map[string]uint64 // the last number, by instance
+	ids      map[string]int    // gen.id, and how often it was taken
+	kinds    map[wire.Kind]int
+	sessions map[*websocket.Conn]struct{}
+	wg       sync.WaitGroup
+}
+
+func newReceiver(t *testing.T, answer func(seq uint64) *wire.Reply) *receiver {
+	r := &receiver{
+		answer: answer, taken: map[string]uint64{}, ids: map[string]int{}, kinds: map[wire.Kind]int{},
+		sessions: map[*websocket.Conn]struct{}{},
+	}
+	upgrader := websocket.Upgrader{Subprotocols: []string{wire.SubprotocolJSON}}
+	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		ws, err := upgrader.Upgrade(w, req, nil)
+		if err != nil {
+			return
+		}
+		r.mu.Lock()
+		r.sessions[ws] = struct{}{}
+		r.mu.Unlock()
+		r.wg.Go(func() {
+			defer ws.Close()
+			r.serve(ws)
+		})
+	}))
+	t.Cleanup(func() {
+		r.server.Close()
+		r.mu.Lock()
+		for ws := range r.sessions {
+			_ = ws.Close()
+		}
+		r.mu.Unlock()
+		r.wg.Wait()
+	})
+	return r
+}
+
+func (r *receiver) endpoint() string { return "ws" + strings.TrimPrefix(r.server.URL, "http") }
+
+func (r *receiver) serve(ws *websocket.Conn) {
+	reply := func(reply wire.Reply) {
+		_ = ws.WriteMessage(websocket.TextMessage, wire.AppendReply(nil, &reply))
+	}
+	var (
+		d        wire.Decoder
+		m        wire.Message
+		instance string
+		again    uint64 // the number that has to come again, 0: none
+	)
+	for {
+		_, data, err := ws.ReadMessage()
+		if err != nil {
+			return
+		}
+		err = d.DecodeJSON(data, &m)
+		switch {
+		case err != nil && !r.silent:
+			reply(wire.Reply{Error: &wire.ErrorDetail{Code: wire.CodeMalformed, Message: err.Error()}})
+		case m.Form == wire.FormHello:
+			instance = strings.Clone(m.Hello.Instance)
+			r.mu.Lock()
+			after := r.taken[instance]
+			r.mu.Unlock()
+			reply(wire.Reply{Welcome: &wire.Welcome{ResumeAfter: after, MaxMessageBytes: 1 << 20, MaxEvents: 1000, WindowBytes: 1 << 20, HeartbeatS: 10}})
+		case r.silent:
+		case m.Batch.Seq > 0:
+			if again != 0 && m.Batch.Seq > again {
+				continue // go-back-N
+			}
+			again = 0
+			answer := r.batch(instance, &m.Batch)
+			if answer.Retryable {
+				again = answer.Nack
+			}
+			reply(answer)
+		case m.Batch.Rejected.Count > 0:
+			reply(wire.Reply{Error: &wire.ErrorDetail{Code: wire.CodeRejected, Message: m.Batch.Rejected.First}})
+		}
+	}
+}
+
+// batch takes a number, unless it has it.
+func (r *receiver) batch(instance string, b *wire.Batch) wire.Reply {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.answer != nil {
+		if answer := r.answer(b.Seq); answer != nil {
+			return *answer
+		}
+	}
+	ack := wire.Reply{Ack: b.Seq}
+	if b.Seq <= r.taken[instance] {
+		ack.Duplicate = true
+		return ack
+	}
+	r.taken[instance] = b.Seq
+	if rejected := b.Rejected; rejected.Count > 0 {
+		ack.Rejected = &rejected
+	}
+	for i := range b.Events {
+		r.kinds[b.Events[i].Kind]++
+		for _, kv := range b.Events[i].User {
+			if kv.Key == keyID {
+				r.ids[strings.Clone(kv.Value.Str)]++
+			}
+		}
+	}
+	return ack
+}
+
+// idsOf are the gen.ids that a set of an agent's numbers stands for.
+func idsOf(agent int, numbers ranges) (ids []string) {
+	for _, r := range numbers {
+		for n := r[0]; n <= r[1]; n++ {
+			ids = append(ids, strconv.Itoa(agent)+"/"+strconv.FormatUint(n, 10))
+		}
+	}
+	return ids
+}
