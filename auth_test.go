@@ -41,10 +41,11 @@ func (h *authHost) GetExtensions() map[component.ID]component.Component {
 func hostWithAuth(t *testing.T, token string) *authHost {
 	t.Helper()
 	return &authHost{extension: extensionauth.ServerAuthenticateFunc(func(ctx context.Context, sources map[string][]string) (context.Context, error) {
-		if http.Header(sources).Get("Authorization") != "Bearer "+token && http.Header(sources)["token"] == nil {
-			return ctx, errors.New("who is there?")
+		stated := http.Header(sources).Get("Authorization")
+		if parameter := sources["token"]; len(parameter) > 0 {
+			stated = "Bearer " + parameter[0]
 		}
-		if stated := sources["token"]; stated != nil && stated[0] != token {
+		if stated != "Bearer "+token {
 			return ctx, errors.New("who is there?")
 		}
 		info := client.FromContext(ctx)

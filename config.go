@@ -274,9 +274,16 @@ func (cfg *Config) Validate() error {
 		key   string
 		value int
 	}{
-		{"events", l.Events}, {"attributes", l.Attributes}, {"key_bytes", l.KeyBytes}, {"value_bytes", l.ValueBytes},
-		{"malformed_messages", l.MalformedMessages}, {"connections", l.Connections}, {"sessions", l.Sessions},
-		{"sessions_per_address", l.SessionsPerAddress}, {"fragments", l.Fragments}, {"control_frames", l.ControlFrames},
+		{"events", l.Events},
+		{"attributes", l.Attributes},
+		{"key_bytes", l.KeyBytes},
+		{"value_bytes", l.ValueBytes},
+		{"malformed_messages", l.MalformedMessages},
+		{"connections", l.Connections},
+		{"sessions", l.Sessions},
+		{"sessions_per_address", l.SessionsPerAddress},
+		{"fragments", l.Fragments},
+		{"control_frames", l.ControlFrames},
 	} {
 		v.atLeast("limits::"+limit.key, limit.value, 1)
 	}

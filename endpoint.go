@@ -24,6 +24,8 @@ const (
 	bearerPrefix = "wsstats.bearer."
 	// retryAfterSeconds is what a refused agent waits for, at least.
 	retryAfterSeconds = 5
+
+	shuttingDown = "the receiver is shutting down"
 )
 
 var knownSubprotocols = []string{wire.SubprotocolJSON}
@@ -114,7 +116,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case req.URL.Path != e.r.cfg.Path:
 		http.Error(w, "agents connect to "+e.r.cfg.Path, http.StatusNotFound)
 	case e.r.sessions.draining():
-		e.refuseForNow(w, req, refusedShutdown, "the receiver is shutting down")
+		e.refuseForNow(w, req, refusedShutdown, shuttingDown)
 	case !e.originAllowed(req):
 		e.refuse(w, req, http.StatusForbidden, refusedOrigin, "the Origin is not allowed: list it in http::cors::allowed_origins")
 	case req.Method == http.MethodPost:
@@ -145,7 +147,11 @@ func (e *endpoint) upgrade(w http.ResponseWriter, req *http.Request) {
 	}
 	address := remoteHost(req)
 	if refusal := e.r.sessions.reserve(address, e.r.cfg.Limits); refusal != "" {
-		e.refuseForNow(w, req, refusal, "too many sessions")
+		text := "too many sessions"
+		if refusal == refusedShutdown {
+			text = shuttingDown
+		}
+		e.refuseForNow(w, req, refusal, text)
 		return
 	}
 	conn, err := e.upgrader.Upgrade(guarded{w, e.r.cfg.Limits, e.r.cfg.Compression}, req, header)
@@ -163,7 +169,7 @@ func (e *endpoint) originAllowed(req *http.Request) bool {
 	if origin == "" {
 		return true
 	}
-	if u, err := url.Parse(origin); err == nil && u.Host != "" && u.Host == strings.ToLower(req.Host) {
+	if u, err := url.Parse(origin); err == nil && u.Host != "" && strings.EqualFold(u.Host, req.Host) {
 		return true
 	}
 	return slices.ContainsFunc(e.origins, func(allowed string) bool {

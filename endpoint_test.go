@@ -251,7 +251,7 @@ func TestNothingNewWhileDraining(t *testing.T) {
 	gate.release <- nil
 	assert.Equal(t, []wire.Reply{{Ack: 1}}, a.expectClose(websocket.CloseGoingAway))
 	<-done
-	assert.Len(t, gate.entered, 0, "nothing else was consumed")
+	assert.Empty(t, gate.entered, "nothing else was consumed")
 }
 
 // What is known of the agent's connection is known to the pipeline.

@@ -36,14 +36,20 @@ func TestPost(t *testing.T) {
 		{"plain text", "text/plain;charset=UTF-8", `[{"event":"send"},{"event":"receive"}]`, `{"accepted":2,"rejected":{"count":0}}`, 2},
 		{"number", "application/json; charset=utf-8", batch(1, "c", 1), `{"accepted":1,"rejected":{"count":0}}`, 1},
 		{"number again", "application/json", batch(1, "c", 1), `{"accepted":1,"rejected":{"count":0}}`, 1},
-		{"rejected by decoding", "application/json", `{"events":[{"event":"send"},{"event":"sent"},{"event":7}]}`,
-			`{"accepted":1,"rejected":{"count":2,"first":"events[1].event: unknown kind \"sent\", did you mean \"send\"?"}}`, 1},
-		{"rejected later", "application/json",
+		{
+			"rejected by decoding", "application/json", `{"events":[{"event":"send"},{"event":"sent"},{"event":7}]}`,
+			`{"accepted":1,"rejected":{"count":2,"first":"events[1].event: unknown kind \"sent\", did you mean \"send\"?"}}`, 1,
+		},
+		{
+			"rejected later", "application/json",
 			`{"events":[{"event":"close","ws.connection.id":"c"},{"event":"close","ws.connection.id":"c"},{"event":"sent"}]}`,
-			`{"accepted":1,"rejected":{"count":2,"first":"events[2].event: unknown kind \"sent\", did you mean \"send\"?"}}`, 1},
-		{"stats without aggregates", "application/json",
+			`{"accepted":1,"rejected":{"count":2,"first":"events[2].event: unknown kind \"sent\", did you mean \"send\"?"}}`, 1,
+		},
+		{
+			"stats without aggregates", "application/json",
 			`{"stats":[{"metric":"ws.queue.size","start":1,"time":2,"count":1,"sum":1,"scale":0,"zero_count":0,"offset":0,"bucket_counts":[1]}]}`,
-			`{"accepted":0,"rejected":{"count":1,"first":"stats[0]: the session did not say \"aggregates\": true in its hello"}}`, 0},
+			`{"accepted":0,"rejected":{"count":1,"first":"stats[0]: the session did not say \"aggregates\": true in its hello"}}`, 0,
+		},
 		{"nothing", "application/json", `[]`, `{"accepted":0,"rejected":{"count":0}}`, 0},
 	} {
 		got := r.post(tt.contentType, tt.body)

@@ -407,7 +407,8 @@ func (s *scriptedConsumer) next() error {
 	return err
 }
 
-func (s *scriptedConsumer) ConsumeTraces(context.Context, ptrace.Traces) error    { return s.next() }
+func (s *scriptedConsumer) ConsumeTraces(context.Context, ptrace.Traces) error { return s.next() }
+
 func (s *scriptedConsumer) ConsumeMetrics(context.Context, pmetric.Metrics) error { return s.next() }
 
 // Red when: what was read before the agent's close is thrown away.
