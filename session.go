@@ -49,6 +49,7 @@ type session struct {
 	greeting   bool   // a hello waits for its welcome
 	working    bool
 	draining   bool // nothing new is taken
+	dismissed  bool // the goaway was sent, so that the close may follow
 	ended      bool // nothing more is read
 	stopped    bool // nothing more is done
 	closeCode  int  // that we sent, 0: none
@@ -223,6 +224,7 @@ func (s *session) goAway(reason string) {
 	after := 500 + rand.Int64N(1000)
 	s.writer.send(&wire.Reply{GoAway: &wire.GoAway{Reason: reason, ReconnectAfterMs: after}})
 	s.mu.Lock()
+	s.dismissed = true
 	idle := !s.working
 	s.mu.Unlock()
 	if idle {

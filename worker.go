@@ -63,7 +63,7 @@ func (s *session) next() (item, bool) {
 		s.halt()
 	}
 	s.working = false
-	stopped, draining := s.stopped, s.draining
+	stopped, dismissed := s.stopped, s.dismissed
 	if stopped {
 		close(s.done)
 	}
@@ -71,7 +71,7 @@ func (s *session) next() (item, bool) {
 	switch {
 	case stopped:
 		s.detach()
-	case draining:
+	case dismissed:
 		s.closeWith(websocket.CloseGoingAway, "going away")
 	}
 	return item{}, false
