@@ -118,7 +118,7 @@ func fuzzMessages(t *testing.T, r *wsstatsReceiver, messages [][]byte) {
 		require.NoError(t, out.err)
 		require.Equal(t, out.rejected.Count > 0, out.rejected.First != "")
 	}
-	require.True(t, r.giveUp(ctx, a, false, false))
+	require.True(t, r.giveUp(ctx, a, false, r.handOn(ctx, false)))
 	r.flush(ctx)
 	require.LessOrEqual(t, a.table.Len(), r.cfg.Limits.Connections)
 }

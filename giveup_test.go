@@ -3,6 +3,7 @@ package wsstatsreceiver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -39,6 +40,23 @@ func TestCloseThatIsRefusedForGoodLeavesTheGauge(t *testing.T) {
 	}
 }
 
+// Red when: each agent's leaving is a hand-over of its own.
+func TestAllAgentsLeaveInOneHandOver(t *testing.T) {
+	r := startReceiver(t, testOptions{config: func(cfg *Config) { cfg.Metrics.Temporality = delta }})
+	for i := range 3 {
+		a, _ := r.greet(fmt.Sprintf("i%d", i))
+		a.send(handshakeBatch)
+		assert.EqualValues(t, 1, a.reply().Ack)
+		assert.NoError(t, a.conn.Close())
+	}
+	before := len(r.metrics.AllMetrics())
+	r.stopNow()
+	last := r.metrics.AllMetrics()[before:]
+	assert.Len(t, last, 1)
+	assert.Equal(t, 3, last[0].ResourceMetrics().Len())
+	assert.Zero(t, sumOf(last, "ws.connections.active"))
+}
+
 // Red when: what no consumer took on the last try stays on the gauge.
 func TestTheLastTryToGiveUpIsRightWithoutAConsumer(t *testing.T) {
 	refuse := &scriptedConsumer{}
@@ -55,9 +73,9 @@ func TestTheLastTryToGiveUpIsRightWithoutAConsumer(t *testing.T) {
 	assert.NotNil(t, open)
 	refuse.errs = []error{errors.New("full"), errors.New("full")}
 	conns := agent.lost
-	assert.False(t, r.giveUp(context.Background(), agent, false, false))
+	assert.False(t, r.giveUp(t.Context(), agent, false, r.handOn(t.Context(), false)))
 	assert.NotNil(t, conns[0].Active, "tried again later")
-	assert.True(t, r.giveUp(context.Background(), agent, false, true))
+	assert.True(t, r.giveUp(t.Context(), agent, false, r.handOn(t.Context(), true)))
 	assert.Nil(t, conns[0].Active)
 	assert.Empty(t, agent.lost)
 }

@@ -41,6 +41,7 @@ type testOptions struct {
 	host    component.Host
 	tel     *componenttest.Telemetry
 	logger  *zap.Logger
+	now     func() time.Time
 }
 
 func startReceiver(t *testing.T, o testOptions) *testReceiver {
@@ -74,6 +75,9 @@ func startReceiver(t *testing.T, o testOptions) *testReceiver {
 	require.NoError(t, err)
 	require.Same(t, first, second, "one receiver serves both signals")
 	tr.wsstatsReceiver = first.(*wsstatsReceiver)
+	if o.now != nil {
+		tr.now = o.now
+	}
 	require.NoError(t, first.Start(t.Context(), o.host))
 	require.NoError(t, second.Start(t.Context(), o.host))
 	t.Cleanup(tr.stopNow)

@@ -104,7 +104,7 @@ func (r *wsstatsReceiver) take(ctx context.Context, a *agent, m *wire.Message, a
 // connections leave the gauge, uncounted otherwise.
 func (r *wsstatsReceiver) refused(ctx context.Context, a *agent, arrival time.Time, out outcome) {
 	if out.permanent {
-		r.lose(ctx, a, a.table.Closing(), true, true)
+		r.lose(a, a.table.Closing(), true, r.handOn(ctx, true))
 		a.table.Commit(arrival.UnixNano())
 	}
 }

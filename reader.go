@@ -68,11 +68,15 @@ func (s *session) drainSocket() {
 }
 
 // expect sets how long the next bytes may take: after a close no longer than
-// it lingers, whichever of the two goroutines comes last.
+// it lingers, whatever the agent goes on sending and whichever of the two
+// goroutines comes last.
 func (s *session) expect(within time.Duration) {
 	_ = s.conn.SetReadDeadline(time.Now().Add(within))
-	if s.isStopped() {
-		_ = s.conn.SetReadDeadline(time.Now().Add(linger))
+	s.mu.Lock()
+	until := s.lingerUntil
+	s.mu.Unlock()
+	if !until.IsZero() {
+		_ = s.conn.SetReadDeadline(until)
 	}
 }
 

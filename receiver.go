@@ -182,7 +182,7 @@ func (r *wsstatsReceiver) background() {
 		case <-sweep.C:
 			r.sweepOrphans(r.ctx)
 			r.instances.Sweep(r.now(), func(i *delivery.Instance[*agent], last bool) bool {
-				return r.giveUp(r.ctx, i.State, i.Leave, last)
+				return r.giveUp(r.ctx, i.State, i.Leave, r.handOn(r.ctx, last))
 			})
 		}
 	}
@@ -229,9 +229,7 @@ func (r *wsstatsReceiver) shutdown(ctx context.Context) error {
 		return errors.Join(err, fmt.Errorf("the pipeline was still busy at the deadline: %w", context.Cause(ctx)))
 	}
 	r.sweepOrphans(ctx)
-	for _, i := range r.instances.All() {
-		r.giveUp(ctx, i.State, true, true)
-	}
+	r.leaveAll(ctx)
 	r.flush(ctx)
 	r.gate.close()
 	return err

@@ -38,28 +38,29 @@ type session struct {
 	writer  writer
 	timer   *time.Timer // keepalive, one a session
 
-	mu         sync.Mutex
-	queue      []item
-	queued     int64  // bytes of the queue and of the message in hand
-	unanswered int64  // bytes of these that are numbered and count for the window
-	awaiting   uint64 // the number that was refused and must come again, 0: none
-	received   uint64 // messages so far
-	pending    uint64 // number to acknowledge, 0: none
-	welcomed   bool   // the welcome was sent
-	greeting   bool   // a hello waits for its welcome
-	working    bool
-	draining   bool // nothing new is taken
-	dismissed  bool // the goaway was sent, so that the close may follow
-	ended      bool // nothing more is read
-	stopped    bool // nothing more is done
-	closeCode  int  // that we sent, 0: none
-	lastHeard  time.Time
-	lastPing   time.Time
-	opened     time.Time
-	maxAge     time.Duration // 0: none
-	detached   bool
-	stopping   chan struct{} // closed with stopped
-	done       chan struct{} // closed when stopped and the worker is through
+	mu          sync.Mutex
+	queue       []item
+	queued      int64  // bytes of the queue and of the message in hand
+	unanswered  int64  // bytes of these that are numbered and count for the window
+	awaiting    uint64 // the number that was refused and must come again, 0: none
+	received    uint64 // messages so far
+	pending     uint64 // number to acknowledge, 0: none
+	welcomed    bool   // the welcome was sent
+	greeting    bool   // a hello waits for its welcome
+	working     bool
+	draining    bool      // nothing new is taken
+	dismissed   bool      // the goaway was sent, so that the close may follow
+	ended       bool      // nothing more is read
+	stopped     bool      // nothing more is done
+	closeCode   int       // that we sent, 0: none
+	lingerUntil time.Time // with closeCode: for the agent's answer
+	lastHeard   time.Time
+	lastPing    time.Time
+	opened      time.Time
+	maxAge      time.Duration // 0: none
+	detached    bool
+	stopping    chan struct{} // closed with stopped
+	done        chan struct{} // closed when stopped and the worker is through
 
 	// Of the worker.
 	agent     *agent
@@ -206,6 +207,9 @@ func (s *session) closeWith(code int, reason string) {
 	default: // the worker does it
 	}
 	deadline := time.Now().Add(linger)
+	s.mu.Lock()
+	s.lingerUntil = deadline
+	s.mu.Unlock()
 	_ = s.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), deadline)
 	_ = s.conn.NetConn().SetReadDeadline(deadline)
 }

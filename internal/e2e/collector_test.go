@@ -27,7 +27,12 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(
+		m,
+		// A toxic that closes a connection leaves behind what still wants to write to it.
+		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/stream.(*ChanWriter).Write"),
+		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
+	)
 }
 
 // collector is otelcol-wsstats, running as a child process.
@@ -39,6 +44,8 @@ type collector struct {
 	telemetry  string // host:port of the collector's own metrics
 	health     string // host:port of the health check
 
+	args, env []string
+
 	cmd     *exec.Cmd
 	logs    lockedBuffer
 	exited  chan struct{} // closed when the process has ended; exitErr is valid then
@@ -47,9 +54,17 @@ type collector struct {
 
 // startCollector starts the collector with testdata/collector.yaml and returns
 // when it is healthy. Each of the changes is one line of YAML in the collector's
-// short form, such as "receivers::wsstats::traces::mode: connection". The
-// collector is stopped at the end of the test, if it was not before.
+// short form, such as "receivers::wsstats::traces::mode: connection", or a whole
+// document. The collector is stopped at the end of the test, if it was not before.
 func startCollector(t *testing.T, changes ...string) *collector {
+	t.Helper()
+	c := newCollector(t, "testdata/collector.yaml", changes...)
+	c.start(t)
+	return c
+}
+
+// newCollector finds the ports and the directory of a collector.
+func newCollector(t *testing.T, config string, changes ...string) *collector {
 	t.Helper()
 	ports := freePorts(t, 4)
 	c := &collector{
@@ -58,17 +73,22 @@ func startCollector(t *testing.T, changes ...string) *collector {
 		prometheus: ports[1],
 		telemetry:  ports[2],
 		health:     ports[3],
-		exited:     make(chan struct{}),
+		args:       []string{"--config", config},
 	}
+	for _, change := range changes {
+		c.args = append(c.args, "--config", "yaml:"+change)
+	}
+	return c
+}
+
+// start starts the collector, or starts it again: at the same addresses, and
+// writing to c.output as it is now.
+func (c *collector) start(t *testing.T) {
+	t.Helper()
 	_, telemetryPort, err := net.SplitHostPort(c.telemetry)
 	require.NoError(t, err)
-
-	args := []string{"--config", "testdata/collector.yaml"}
-	for _, change := range changes {
-		args = append(args, "--config", "yaml:"+change)
-	}
-	c.cmd = exec.Command(collectorBinary(t), args...)
-	c.cmd.Env = append(
+	cmd := exec.Command(collectorBinary(t), c.args...)
+	cmd.Env = append(
 		os.Environ(),
 		"WSSTATS_ENDPOINT="+c.endpoint,
 		"WSSTATS_DIR="+string(c.output),
@@ -76,22 +96,23 @@ func startCollector(t *testing.T, changes ...string) *collector {
 		"TELEMETRY_PORT="+telemetryPort,
 		"HEALTH_ENDPOINT="+c.health,
 	)
-	c.cmd.Stdout, c.cmd.Stderr = &c.logs, &c.logs
-	require.NoError(t, c.cmd.Start())
+	cmd.Env = append(cmd.Env, c.env...)
+	cmd.Stdout, cmd.Stderr = &c.logs, &c.logs
+	require.NoError(t, cmd.Start())
+	exited := make(chan struct{})
+	c.cmd, c.exited = cmd, exited
 	go func() {
-		c.exitErr = c.cmd.Wait()
-		close(c.exited)
+		c.exitErr = cmd.Wait()
+		close(exited)
 	}()
 	t.Cleanup(func() {
-		_ = c.cmd.Process.Kill()
-		<-c.exited
-		if t.Failed() {
+		_ = cmd.Process.Kill()
+		<-exited
+		if t.Failed() && cmd == c.cmd {
 			t.Logf("the collector's log:\n%s", c.logs.String())
 		}
 	})
-
 	c.awaitHealthy(t, "http://"+c.health)
-	return c
 }
 
 func (c *collector) awaitHealthy(t *testing.T, url string) {
@@ -134,13 +155,27 @@ func get(ctx context.Context, url string) (*http.Response, error) {
 // drained; what it wrote is complete then.
 func (c *collector) stop(t *testing.T) {
 	t.Helper()
-	require.NoError(t, c.cmd.Process.Signal(syscall.SIGTERM))
+	_ = c.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by now
 	select {
 	case <-c.exited:
 		require.NoError(t, c.exitErr, "exit of the collector")
 	case <-time.After(stopTimeout):
+		_ = c.cmd.Process.Signal(syscall.SIGQUIT) // its log tells what it waits for
+		<-c.exited
 		t.Fatalf("the collector still runs %v after SIGTERM", stopTimeout)
 	}
+}
+
+func (c *collector) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	require.NoError(t, c.cmd.Process.Signal(s))
+}
+
+// kill ends the collector as a crash does.
+func (c *collector) kill(t *testing.T) {
+	t.Helper()
+	require.NoError(t, c.cmd.Process.Kill())
+	<-c.exited
 }
 
 // collectorBinary is the path of otelcol-wsstats: $WSSTATS_COLLECTOR, else it is

@@ -38,11 +38,17 @@ func (o output) spans(t *testing.T) []span {
 	for _, line := range o.lines(t, "traces.json") {
 		td, err := (&ptrace.JSONUnmarshaler{}).UnmarshalTraces(line)
 		require.NoError(t, err)
-		for _, rs := range td.ResourceSpans().All() {
-			for _, ss := range rs.ScopeSpans().All() {
-				for _, s := range ss.Spans().All() {
-					spans = append(spans, span{Span: s, Resource: rs.Resource().Attributes()})
-				}
+		spans = append(spans, spansOf(td)...)
+	}
+	return spans
+}
+
+func spansOf(td ptrace.Traces) []span {
+	var spans []span
+	for _, rs := range td.ResourceSpans().All() {
+		for _, ss := range rs.ScopeSpans().All() {
+			for _, s := range ss.Spans().All() {
+				spans = append(spans, span{Span: s, Resource: rs.Resource().Attributes()})
 			}
 		}
 	}
