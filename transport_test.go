@@ -107,7 +107,7 @@ func TestInflationBomb(t *testing.T) {
 	a := r.dialWith(&websocket.Dialer{EnableCompression: true})
 	a.send(sized(1, 64<<10))
 	assert.Equal(t, wire.Reply{Ack: 1}, a.reply())
-	a.send(sized(2, 32<<20))
+	a.send(sized(2, 1<<20)) // a kilobyte, once compressed
 	a.expectClose(websocket.CloseMessageTooBig)
 	assert.Equal(t, 1, r.traces.SpanCount())
 }
