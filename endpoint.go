@@ -14,6 +14,7 @@ import (
 
 	"github.com/gorilla/websocket"
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/confighttp"
 
 	"github.com/wsstats/wsstatsreceiver/wire"
 )
@@ -42,6 +43,8 @@ const (
 	refusedSessions    = "sessions"
 	refusedPerAddress  = "sessions_per_address"
 	refusedShutdown    = "shutdown"
+	refusedBudget      = "budget"
+	refusedCredentials = "credentials"
 )
 
 // endpoint serves agents: it upgrades their requests to sessions and takes POSTs.
@@ -70,7 +73,8 @@ func (r *wsstatsReceiver) newServer(ctx context.Context, host component.Host) (*
 			e.origins = append(e.origins, strings.ToLower(o))
 		}
 	}
-	server, err := r.cfg.HTTP.ToServer(ctx, host.GetExtensions(), r.settings.TelemetrySettings, e)
+	server, err := r.cfg.HTTP.ToServer(ctx, host.GetExtensions(), r.settings.TelemetrySettings, e,
+		confighttp.WithErrorHandler(e.refusedBefore))
 	if err != nil {
 		return nil, fmt.Errorf("build the http server: %w", err)
 	}
@@ -184,6 +188,17 @@ func (e *endpoint) originAllowed(req *http.Request) bool {
 func (e *endpoint) refuse(w http.ResponseWriter, req *http.Request, status int, refusal, text string) {
 	e.r.telemetry.ReceiverWsstatsRefusedRequests.Add(req.Context(), 1, option("refusal", refusal))
 	http.Error(w, text, status)
+}
+
+// refusedBefore answers for what the server does before our handler: it
+// authenticates and opens compressed bodies. Why credentials are wrong is not
+// told, since an authenticator's words may hold them.
+func (e *endpoint) refusedBefore(w http.ResponseWriter, req *http.Request, text string, status int) {
+	if status == http.StatusUnauthorized {
+		e.refuse(w, req, status, refusedCredentials, "the credentials are missing or wrong")
+		return
+	}
+	e.refuse(w, req, status, refusedMalformed, text)
 }
 
 func (e *endpoint) refuseForNow(w http.ResponseWriter, req *http.Request, refusal, text string) {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"strconv"
@@ -31,25 +30,35 @@ func (e *endpoint) post(w http.ResponseWriter, req *http.Request) {
 		e.refuse(w, req, http.StatusUnsupportedMediaType, refusedMediaType, "send application/json or text/plain")
 		return
 	}
-	limit := int64(r.cfg.Limits.MessageBytes)
-	data, err := io.ReadAll(http.MaxBytesReader(w, req.Body, limit))
+	limit := int(r.cfg.Limits.MessageBytes)
+	// The server's own limit of time holds for the head of a request.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(r.cfg.Limits.MessageTimeout))
+	var in inbound
+	defer func() {
+		r.budget.Release(in.paid)
+		buffers.put(in.buffer)
+	}()
+	err = in.read(req.Body, limit, func(_ []byte, n int64) bool { return r.budget.Acquire(n) })
 	var tooLarge *http.MaxBytesError
 	switch {
-	case errors.As(err, &tooLarge):
+	case errors.Is(err, errTooLarge), errors.As(err, &tooLarge):
+		w.Header().Set("Connection", "close") // what is left of the body is not read
 		e.refuse(w, req, http.StatusRequestEntityTooLarge, refusedTooLarge, fmt.Sprintf("the message is over the limit of %d bytes", limit))
 		return
 	case err != nil:
 		e.refuse(w, req, http.StatusBadRequest, refusedMalformed, "the body cannot be read")
 		return
 	}
-	r.noteReceived(req.Context(), len(data), viaPost)
-	size := int64(len(data))
-	if !r.budget.Acquire(size) {
+	r.noteReceived(req.Context(), in.size, viaPost)
+	if cost := max(int64(in.size), minCost); !in.over && in.paid == 0 && r.budget.Acquire(cost) {
+		in.paid = cost
+	}
+	if in.over || in.paid == 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
-		http.Error(w, "too many messages are in hand", http.StatusTooManyRequests)
+		e.refuse(w, req, http.StatusTooManyRequests, refusedBudget, overBudget)
 		return
 	}
-	defer r.budget.Release(size)
+	data := *in.buffer
 
 	m := messagePool.Get().(*wire.Message)
 	defer messagePool.Put(m)

@@ -60,8 +60,9 @@ type wsstatsReceiver struct {
 	stop      chan struct{}
 
 	// Replaced by tests.
-	now    func() time.Time
-	random func([]byte)
+	now          func() time.Time
+	random       func([]byte)
+	writeTimeout time.Duration
 }
 
 func newReceiver(cfg *Config, set receiver.Settings) (*wsstatsReceiver, error) {
@@ -74,6 +75,8 @@ func newReceiver(cfg *Config, set receiver.Settings) (*wsstatsReceiver, error) {
 		stop:      make(chan struct{}),
 		now:       time.Now,
 		random:    func(b []byte) { _, _ = crand.Read(b) }, // never fails
+
+		writeTimeout: defaultWriteTimeout,
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	var err error

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// writeTimeout ends a session whose agent does not read.
-	writeTimeout = 10 * time.Second
+	// defaultWriteTimeout ends a session whose agent does not read.
+	defaultWriteTimeout = 10 * time.Second
 	// linger is how long an agent may take to answer a close.
 	linger = time.Second
 )
@@ -43,6 +43,10 @@ type session struct {
 	queued      int64  // bytes of the queue and of the message in hand
 	unanswered  int64  // bytes of these that are numbered and count for the window
 	awaiting    uint64 // the number that was refused and must come again, 0: none
+	unheard     bool   // the agent was not yet told of awaiting
+	skipped     uint64 // the lowest number that was ignored while it was not, 0: none
+	refusals    int    // messages in the queue that are over the byte budget
+	numberSeen  bool   // a number was received, though perhaps not yet handled
 	received    uint64 // messages so far
 	pending     uint64 // number to acknowledge, 0: none
 	welcomed    bool   // the welcome was sent
@@ -71,26 +75,13 @@ type session struct {
 	ackTimer  *time.Timer
 }
 
-// item is a message in the queue.
-type item struct {
-	data     []byte
-	buffer   *[]byte // to give back to the pool
-	seq      uint64
-	index    uint64 // which message of the session, from 1
-	arrival  time.Time
-	early    bool // before the welcome
-	counted  bool // in unanswered
-	budgeted bool // its bytes are of the budget
-	refused  bool // over the byte budget: data holds what is to be taken all the same
-}
-
 func newSession(r *wsstatsReceiver, conn *websocket.Conn, req *http.Request, address string) *session {
 	// The request's context ends with its handler; what it carries (client.Info) stays.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(req.Context()))
 	now := time.Now()
 	s := &session{
 		r: r, conn: conn, address: address, ctx: ctx, cancel: cancel,
-		subject: subject(ctx), writer: writer{conn: conn},
+		subject: subject(ctx), writer: writer{conn: conn, timeout: r.writeTimeout},
 		opened: now, lastHeard: now, lastPing: now, stopping: make(chan struct{}), done: make(chan struct{}),
 	}
 	if age := r.cfg.Keepalive.MaxConnectionAge; age > 0 {
@@ -283,7 +274,7 @@ func (s *session) keepalive() {
 		s.closeWith(websocket.CloseGoingAway, "idle")
 	}
 	if ping {
-		_ = s.conn.WriteControl(websocket.PingMessage, nil, now.Add(writeTimeout))
+		_ = s.conn.WriteControl(websocket.PingMessage, nil, now.Add(s.writer.timeout))
 	}
 	if beat && s.writer.silentFor(now) >= k.Heartbeat/2 {
 		s.writer.send(&wire.Reply{Flow: s.flow()})
@@ -304,7 +295,8 @@ func (s *session) flow() *wire.Flow {
 
 // writer sends replies. The first one that cannot be sent ends the connection.
 type writer struct {
-	conn *websocket.Conn
+	conn    *websocket.Conn
+	timeout time.Duration // for one reply
 
 	mu     sync.Mutex
 	buffer []byte
@@ -324,7 +316,7 @@ func (w *writer) write(reply *wire.Reply) {
 	}
 	w.buffer = wire.AppendReply(w.buffer[:0], reply)
 	w.last = time.Now()
-	_ = w.conn.SetWriteDeadline(w.last.Add(writeTimeout))
+	_ = w.conn.SetWriteDeadline(w.last.Add(w.timeout))
 	if err := w.conn.WriteMessage(websocket.TextMessage, w.buffer); err != nil && !errors.Is(err, websocket.ErrCloseSent) {
 		w.failed = true
 		_ = w.conn.NetConn().Close()

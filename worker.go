@@ -81,11 +81,6 @@ func (s *session) next() (item, bool) {
 func (s *session) handle(it *item, decoder *wire.Decoder, m *wire.Message) {
 	first := !s.first
 	s.first = true
-	if it.refused && len(it.data) == 0 {
-		s.r.noteDropped(s.ctx, 1, droppedBudget)
-		s.replyError(it, wire.CodeUnavailable, "too many messages are in hand")
-		return
-	}
 	var err error
 	if utf8.Valid(it.data) {
 		err = decoder.DecodeJSON(it.data, m)
@@ -215,7 +210,7 @@ func (s *session) welcome() *wire.Welcome {
 func (s *session) handleUnnumbered(it *item, m *wire.Message) {
 	if it.refused {
 		s.r.noteDropped(s.ctx, 1, droppedBudget)
-		s.replyError(it, wire.CodeUnavailable, "too many messages are in hand")
+		s.replyError(it, wire.CodeUnavailable, overBudget)
 	}
 	out := s.take(it, m, false)
 	switch {
@@ -249,10 +244,7 @@ func (s *session) handleNumbered(it *item, m *wire.Message, err error) {
 			if err == nil && len(m.Batch.Connections) > 0 {
 				s.declareOnly(it, m)
 			}
-			s.mu.Lock()
-			it.uncount(s)
-			s.mu.Unlock()
-			s.reply(&wire.Reply{Ack: it.seq, Duplicate: true})
+			s.repeat(it)
 			return
 		case delivery.Finish:
 			tracesTaken = true
@@ -268,7 +260,7 @@ func (s *session) handleNumbered(it *item, m *wire.Message, err error) {
 		if len(m.Batch.Connections) > 0 {
 			s.declareOnly(it, m)
 		}
-		s.refuseForNow(it, "too many messages are in hand")
+		s.refuseForNow(it, overBudget)
 		return
 	}
 	out := s.take(it, m, tracesTaken)
@@ -284,6 +276,25 @@ func (s *session) handleNumbered(it *item, m *wire.Message, err error) {
 	default:
 		s.taken(it)
 		s.acknowledge(it.seq, out.rejected)
+	}
+}
+
+// repeat acknowledges a number that was taken before. Where it was refused for
+// the byte budget, what followed it was ignored and has to be asked for.
+func (s *session) repeat(it *item) {
+	s.mu.Lock()
+	it.uncount(s)
+	again := s.skipped
+	if !it.refused {
+		again = 0
+	}
+	if again != 0 {
+		s.goBack(again)
+	}
+	s.mu.Unlock()
+	s.reply(&wire.Reply{Ack: it.seq, Duplicate: true})
+	if again != 0 {
+		s.replyNotNow(again, overBudget)
 	}
 }
 
@@ -310,7 +321,7 @@ func (s *session) taken(it *item) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	it.uncount(s) // before the agent hears of it and sends more
+	it.uncount(s)
 	if it.seq >= s.awaiting {
 		s.awaiting = 0
 	}
@@ -326,23 +337,35 @@ func (s *session) refuseForGood(it *item, code, message string) {
 // empty from here on.
 func (s *session) refuseForNow(it *item, message string) {
 	s.mu.Lock()
-	s.awaiting = it.seq
 	it.uncount(s)
+	s.goBack(it.seq)
+	s.mu.Unlock()
+	s.replyNotNow(it.seq, message)
+}
+
+// goBack forgets what waits from a number on: it comes again. The caller holds s.mu.
+func (s *session) goBack(seq uint64) {
+	s.awaiting, s.unheard, s.skipped = seq, false, 0
 	s.queue = slices.DeleteFunc(s.queue, func(queued item) bool {
-		ahead := queued.seq > it.seq
+		ahead := queued.seq > seq
 		if ahead {
 			s.give(&queued)
 		}
 		return ahead
 	})
-	s.mu.Unlock()
+}
+
+func (s *session) replyNotNow(seq uint64, message string) {
 	s.reply(&wire.Reply{
-		Nack: it.seq, Retryable: true, RetryAfterMs: retryAfter.Milliseconds(), Code: wire.CodeUnavailable, Message: message,
+		Nack: seq, Retryable: true, RetryAfterMs: retryAfter.Milliseconds(), Code: wire.CodeUnavailable, Message: message,
 	})
 }
 
-// uncount takes an item out of the window. The caller holds s.mu.
+// uncount takes an item out of the window and the byte budget: it is done with,
+// before the agent hears of it and sends more. The caller holds s.mu.
 func (it *item) uncount(s *session) {
+	s.r.budget.Release(it.paid)
+	it.paid = 0
 	if it.counted {
 		it.counted = false
 		s.unanswered -= int64(len(it.data))

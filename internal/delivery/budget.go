@@ -20,10 +20,23 @@ func (b *Budget) Acquire(n int64) bool {
 	return true
 }
 
+// minReserve is the least that is set aside.
+const minReserve = 64 << 10
+
+// AcquireReserve is Acquire for what must not be refused as long as there is
+// any memory for it: an eighth of the limit is set aside beyond it.
+func (b *Budget) AcquireReserve(n int64) bool {
+	if b.used.Add(n) > b.limit+max(b.limit/8, minReserve) {
+		b.used.Add(-n)
+		return false
+	}
+	return true
+}
+
 // Release gives n bytes back.
 func (b *Budget) Release(n int64) { b.used.Add(-n) }
 
-// Used is how many bytes are taken.
+// Used is how many bytes are taken, those of the reserve too.
 func (b *Budget) Used() int64 { return b.used.Load() }
 
 // Limit is how many bytes there are.

@@ -51,3 +51,17 @@ func TestBudgetIsNeverExceeded(t *testing.T) {
 	assert.Positive(t, most.Load())
 	assert.Zero(t, b.Used())
 }
+
+func TestBudgetReserve(t *testing.T) {
+	const limit = 8 << 20
+	b := NewBudget(limit)
+	assert.True(t, b.Acquire(limit))
+	assert.False(t, b.Acquire(1))
+	assert.True(t, b.AcquireReserve(limit/8), "an eighth is set aside")
+	assert.False(t, b.AcquireReserve(1))
+	b.Release(limit / 8)
+	assert.False(t, b.Acquire(1), "for nobody else")
+	assert.EqualValues(t, limit, b.Used())
+	small := NewBudget(1 << 10)
+	assert.True(t, small.AcquireReserve(minReserve), "and at least so much")
+}

@@ -162,7 +162,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.ReceiverWsstatsBudgetUsed, err = builder.meter.Int64ObservableUpDownCounter(
 		"otelcol_receiver_wsstats_budget_used",
-		metric.WithDescription("Bytes of messages in hand that all sessions hold now. [Beta]"),
+		metric.WithDescription("Bytes of messages in hand, and of larger ones that are still coming in, that all sessions hold now. [Beta]"),
 		metric.WithUnit("By"),
 	)
 	errs = errors.Join(errs, err)

@@ -54,7 +54,7 @@ func AssertEqualReceiverWsstatsBudgetLimit(t *testing.T, tt *componenttest.Telem
 func AssertEqualReceiverWsstatsBudgetUsed(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_receiver_wsstats_budget_used",
-		Description: "Bytes of messages in hand that all sessions hold now. [Beta]",
+		Description: "Bytes of messages in hand, and of larger ones that are still coming in, that all sessions hold now. [Beta]",
 		Unit:        "By",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
