@@ -24,7 +24,7 @@ import (
 	"github.com/wsstats/wsstatsreceiver/wire"
 )
 
-const waitFor, pollEvery = 10 * time.Second, 2 * time.Millisecond
+const waitFor, pollEvery = 30 * time.Second, 2 * time.Millisecond
 
 // testReceiver is a receiver on a free port with sinks behind it.
 type testReceiver struct {
