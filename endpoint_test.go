@@ -55,7 +55,7 @@ func (tr *testReceiver) refusedDial(header http.Header, subprotocols ...string) 
 	return readAnswer(tr.t, resp)
 }
 
-func readAnswer(t *testing.T, resp *http.Response) answer {
+func readAnswer(t testing.TB, resp *http.Response) answer {
 	t.Helper()
 	body, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)

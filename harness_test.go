@@ -29,7 +29,7 @@ const waitFor, pollEvery = 30 * time.Second, 2 * time.Millisecond
 // testReceiver is a receiver on a free port with sinks behind it.
 type testReceiver struct {
 	*wsstatsReceiver
-	t       *testing.T
+	t       testing.TB
 	traces  *consumertest.TracesSink
 	metrics *consumertest.MetricsSink
 }
@@ -44,7 +44,7 @@ type testOptions struct {
 	now     func() time.Time
 }
 
-func startReceiver(t *testing.T, o testOptions) *testReceiver {
+func startReceiver(t testing.TB, o testOptions) *testReceiver {
 	t.Helper()
 	cfg := createDefaultConfig().(*Config)
 	cfg.HTTP.NetAddr.Endpoint = "127.0.0.1:0"
@@ -98,7 +98,7 @@ func (tr *testReceiver) url() string {
 
 // testAgent is a hand-driven agent.
 type testAgent struct {
-	t    *testing.T
+	t    testing.TB
 	conn *websocket.Conn
 }
 

@@ -49,6 +49,9 @@ type outcome struct {
 	consuming   time.Duration // in the next consumers
 }
 
+// maxPooledRows keeps a large message from holding memory for good.
+const maxPooledRows = 1024
+
 var resolvedPool = sync.Pool{New: func() any { return new(observed.Resolved) }}
 
 // take hands a decoded message on: traces first, then metrics. Where metrics
@@ -57,7 +60,11 @@ var resolvedPool = sync.Pool{New: func() any { return new(observed.Resolved) }}
 func (r *wsstatsReceiver) take(ctx context.Context, a *agent, m *wire.Message, arrival time.Time, tracesTaken bool) outcome {
 	b := &m.Batch
 	resolved := resolvedPool.Get().(*observed.Resolved)
-	defer resolvedPool.Put(resolved)
+	defer func() {
+		if cap(resolved.Rows) <= maxPooledRows {
+			resolvedPool.Put(resolved)
+		}
+	}()
 	a.table.Resolve(m, arrival.UnixNano(), resolved)
 
 	out := outcome{rejected: b.Rejected}

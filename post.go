@@ -1,13 +1,13 @@
 package wsstatsreceiver
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"mime"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -19,8 +19,6 @@ type postAnswer struct {
 	Accepted int           `json:"accepted"`
 	Rejected wire.Rejected `json:"rejected"`
 }
-
-var messagePool = sync.Pool{New: func() any { return new(wire.Message) }}
 
 // post takes one JSON message of a sender that keeps no connection.
 func (e *endpoint) post(w http.ResponseWriter, req *http.Request) {
@@ -60,8 +58,17 @@ func (e *endpoint) post(w http.ResponseWriter, req *http.Request) {
 	}
 	data := *in.buffer
 
+	size := translationBytes(data)
+	ctx, cancel := context.WithCancel(req.Context())
+	defer cancel()
+	defer context.AfterFunc(r.ctx, cancel)() // a shutdown does not end requests
+	if err := r.inHand.wait(ctx, size); err != nil {
+		e.refuseForNow(w, req, refusedShutdown, shuttingDown)
+		return
+	}
+	defer r.inHand.end(size)
 	m := messagePool.Get().(*wire.Message)
-	defer messagePool.Put(m)
+	defer putMessage(m, size)
 	began := time.Now()
 	decoder := r.newDecoder()
 	if !utf8.Valid(data) {

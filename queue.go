@@ -124,7 +124,7 @@ func (s *session) pay(it *item) bool {
 // returns false where nothing is left, after an answer.
 func (s *session) strip(it *item, cut bool) bool {
 	m := messagePool.Get().(*wire.Message)
-	defer messagePool.Put(m)
+	defer putMessage(m, translationBytes(it.data))
 	readable := !cut && s.r.newDecoder().DecodeJSON(it.data, m) == nil
 	switch {
 	case readable && m.Form == wire.FormHello:

@@ -27,7 +27,7 @@ const (
 
 // rawClient is a WebSocket client that sends what no library would.
 type rawClient struct {
-	t    *testing.T
+	t    testing.TB
 	conn net.Conn
 	in   *bufio.Reader
 
@@ -35,12 +35,12 @@ type rawClient struct {
 }
 
 // rawDial connects and upgrades by hand, with these header lines more.
-func (tr *testReceiver) rawDial(t *testing.T, header ...string) *rawClient {
+func (tr *testReceiver) rawDial(t testing.TB, header ...string) *rawClient {
 	t.Helper()
 	return tr.rawDialAt(t, tr.cfg.Path, header...)
 }
 
-func (tr *testReceiver) rawDialAt(t *testing.T, path string, header ...string) *rawClient {
+func (tr *testReceiver) rawDialAt(t testing.TB, path string, header ...string) *rawClient {
 	t.Helper()
 	conn, err := net.Dial("tcp", tr.sessions.addr.String())
 	require.NoError(t, err)
@@ -150,7 +150,7 @@ func (c *rawClient) frame() string {
 }
 
 // replyWords tells what a reply is.
-func replyWords(t *testing.T, data []byte) string {
+func replyWords(t testing.TB, data []byte) string {
 	t.Helper()
 	reply, err := wire.DecodeReply(data)
 	require.NoError(t, err)

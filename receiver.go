@@ -42,6 +42,7 @@ type wsstatsReceiver struct {
 	resolve    observed.Options
 	threshold  uint64 // of traces.sampling.ratio
 	budget     *delivery.Budget
+	inHand     *translations
 	instances  *delivery.Registry[*agent]
 	sessions   sessionSet
 	orphans    orphans
@@ -72,6 +73,7 @@ func newReceiver(cfg *Config, set receiver.Settings) (*wsstatsReceiver, error) {
 		logger:    set.Logger,
 		threshold: wire.ThresholdFromRatio(cfg.Traces.Sampling.Ratio),
 		budget:    delivery.NewBudget(int64(cfg.Delivery.BudgetBytes)),
+		inHand:    newTranslations(int64(cfg.Delivery.BudgetBytes)),
 		stop:      make(chan struct{}),
 		now:       time.Now,
 		random:    func(b []byte) { _, _ = crand.Read(b) }, // never fails

@@ -52,6 +52,7 @@ type session struct {
 	welcomed    bool   // the welcome was sent
 	greeting    bool   // a hello waits for its welcome
 	working     bool
+	waiting     *turn     // of the worker, for memory; nil while it has a goroutine
 	draining    bool      // nothing new is taken
 	dismissed   bool      // the goaway was sent, so that the close may follow
 	ended       bool      // nothing more is read
@@ -168,6 +169,9 @@ func (s *session) halt() {
 	if !s.stopped {
 		s.stopped = true
 		close(s.stopping)
+		if s.waiting != nil && s.r.inHand.cancel(s.waiting) {
+			s.working, s.waiting = false, nil
+		}
 		if !s.working {
 			close(s.done)
 		}
@@ -176,6 +180,7 @@ func (s *session) halt() {
 
 // abort is stop for those who cannot wait.
 func (s *session) abort() {
+	s.stop()
 	s.cancel()
 	_ = s.conn.NetConn().Close()
 }

@@ -1,6 +1,7 @@
 package wsstatsreceiver
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -28,15 +29,16 @@ func (r *wsstatsReceiver) newDecoder() *wire.Decoder {
 
 // work answers the messages of the queue in order, until there are none.
 func (s *session) work() {
-	m := messagePool.Get().(*wire.Message)
-	defer messagePool.Put(m)
 	decoder := s.r.newDecoder()
 	for {
-		it, ok := s.next()
+		it, size, ok := s.next()
 		if !ok {
 			return
 		}
+		m := messagePool.Get().(*wire.Message)
 		s.handle(&it, decoder, m)
+		putMessage(m, size)
+		s.r.inHand.end(size)
 		s.mu.Lock()
 		s.give(&it)
 		more := len(s.queue) > 0
@@ -47,16 +49,30 @@ func (s *session) work() {
 	}
 }
 
-// next takes the first message of the queue. Where there is none the worker
-// ends, and does what waited for that.
-func (s *session) next() (item, bool) {
+// next takes the first message of the queue, and memory for what it becomes.
+// Where there is no memory the worker ends until its turn comes. Where there is
+// no message it ends too, and does what waited for that.
+func (s *session) next() (it item, size int64, ok bool) {
 	s.mu.Lock()
+	turn := s.waiting // whose memory is taken by now
+	s.waiting = nil
 	if len(s.queue) > 0 {
-		it := s.queue[0]
-		s.queue[0] = item{}
-		s.queue = s.queue[1:]
+		it = s.queue[0]
+		size = translationBytes(it.data)
+		switch {
+		case turn != nil:
+		case !s.first && bytes.HasPrefix(it.data, []byte(`{"hello"`)):
+			s.r.inHand.force(size) // an agent has to hear that the pipeline blocks
+		default:
+			s.waiting = s.r.inHand.begin(size, func() { go s.work() })
+		}
+		if s.waiting == nil {
+			s.queue[0] = item{}
+			s.queue = s.queue[1:]
+			ok = true
+		}
 		s.mu.Unlock()
-		return it, true
+		return it, size, ok
 	}
 	s.queue = nil
 	if s.ended {
@@ -68,13 +84,16 @@ func (s *session) next() (item, bool) {
 		close(s.done)
 	}
 	s.mu.Unlock()
+	if turn != nil { // the message was given up meanwhile
+		s.r.inHand.end(turn.bytes)
+	}
 	switch {
 	case stopped:
 		s.detach()
 	case dismissed:
 		s.closeWith(websocket.CloseGoingAway, "going away")
 	}
-	return item{}, false
+	return item{}, 0, false
 }
 
 // handle answers one message.

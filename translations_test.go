@@ -1,0 +1,213 @@
+package wsstatsreceiver
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
+)
+
+func TestTranslations(t *testing.T) {
+	tr := newTranslations(8 << 20)
+	require.EqualValues(t, 1<<20, tr.share, "an eighth")
+	var taken []string
+	begin := func(name string, bytes int64) *turn {
+		return tr.begin(bytes, func() { taken = append(taken, name) })
+	}
+	require.Nil(t, begin("a", 600<<10))
+	require.Nil(t, begin("b", 300<<10))
+	huge := begin("huge", 1<<30)
+	require.NotNil(t, huge)
+	c, d := begin("c", 1), begin("d", 1)
+	require.NotNil(t, c, "nobody jumps the line")
+	tr.end(300 << 10)
+	assert.Empty(t, taken)
+	tr.end(600 << 10)
+	assert.Equal(t, []string{"huge"}, taken, "alone, though it is larger than the share")
+	assert.True(t, tr.cancel(c))
+	assert.False(t, tr.cancel(c))
+	assert.False(t, tr.cancel(huge), "its memory is taken")
+	tr.end(1 << 30)
+	assert.Equal(t, []string{"huge", "d"}, taken)
+	assert.False(t, tr.cancel(d))
+	tr.end(1)
+	assert.Zero(t, tr.held)
+
+	tr.force(tr.share)
+	require.NotNil(t, begin("e", tr.share))
+	f := begin("f", 1)
+	tr.force(1) // over the share
+	tr.end(tr.share)
+	assert.Equal(t, []string{"huge", "d"}, taken)
+	tr.end(1)
+	assert.Equal(t, []string{"huge", "d", "e"}, taken)
+	tr.end(tr.share)
+	assert.Equal(t, []string{"huge", "d", "e", "f"}, taken)
+	tr.end(f.bytes)
+	assert.Zero(t, tr.held)
+}
+
+// What is given up in front of the line lets those behind it on.
+func TestTranslationsCancelledInFront(t *testing.T) {
+	tr := newTranslations(8 << 20)
+	tr.force(tr.share / 2)
+	large := tr.begin(tr.share, func() { t.Error("given up") })
+	taken := false
+	require.NotNil(t, tr.begin(1, func() { taken = true }))
+	require.True(t, tr.cancel(large))
+	assert.True(t, taken)
+}
+
+func TestTranslationsWait(t *testing.T) {
+	tr := newTranslations(8 << 20)
+	require.NoError(t, tr.wait(t.Context(), tr.share))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- tr.wait(ctx, 1) }()
+	require.Eventually(t, func() bool { tr.mu.Lock(); defer tr.mu.Unlock(); return tr.waiting.Len() == 1 }, waitFor, pollEvery)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+	go func() { done <- tr.wait(t.Context(), 1) }()
+	require.Eventually(t, func() bool { tr.mu.Lock(); defer tr.mu.Unlock(); return tr.waiting.Len() == 1 }, waitFor, pollEvery)
+	tr.end(tr.share)
+	require.NoError(t, <-done)
+	tr.end(1)
+	assert.Zero(t, tr.held)
+}
+
+// occupied is a receiver whose memory for translation is taken, until the test
+// gives it back.
+func occupied(t *testing.T, o testOptions) (r *testReceiver, give func()) {
+	t.Helper()
+	r = startReceiver(t, o)
+	r.inHand.force(r.inHand.share)
+	return r, func() { r.inHand.end(r.inHand.share) }
+}
+
+// inLine waits until so many wait for memory.
+func (tr *testReceiver) inLine(n int) {
+	tr.t.Helper()
+	require.Eventually(tr.t, func() bool {
+		tr.inHand.mu.Lock()
+		defer tr.inHand.mu.Unlock()
+		return tr.inHand.waiting.Len() == n
+	}, waitFor, pollEvery)
+}
+
+func TestMessagesWaitForMemory(t *testing.T) {
+	r, give := occupied(t, testOptions{config: func(cfg *Config) { cfg.Keepalive.Heartbeat = 100 * time.Millisecond }})
+	a, _ := r.greet("i1") // which is welcome all the same
+	a.send(batch(1, "c", 1))
+	a.send(batch(2, "c", 2))
+	r.inLine(1)
+	_, data, err := a.conn.ReadMessage()
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"flow":{"window_bytes":4194304}}`, string(data), "with heartbeats")
+	assert.Zero(t, r.traces.SpanCount())
+	give()
+	assert.EqualValues(t, 2, lastAck(a, 2))
+	require.Eventually(t, func() bool { return r.inHand.idle() }, waitFor, pollEvery)
+	assert.Equal(t, 2, r.traces.SpanCount())
+}
+
+// lastAck reads acknowledgements up to a number.
+func lastAck(a *testAgent, seq uint64) uint64 {
+	for {
+		if ack := a.reply().Ack; ack >= seq {
+			return ack
+		}
+	}
+}
+
+func (t *translations) idle() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.held == 0 && t.waiting.Len() == 0
+}
+
+// An agent that is gone is no reason to lose what it sent.
+func TestMessagesOfAnAgentThatLeft(t *testing.T) {
+	r, give := occupied(t, testOptions{})
+	a, _ := r.greet("i1")
+	a.send(batch(1, "c", 1))
+	a.send(batch(2, "c", 2))
+	r.inLine(1)
+	require.NoError(t, a.conn.Close())
+	give()
+	require.Eventually(t, func() bool { return r.traces.SpanCount() == 2 && r.sessions.places() == 0 }, waitFor, pollEvery)
+	require.Eventually(t, func() bool { return r.inHand.idle() }, waitFor, pollEvery)
+}
+
+// Red when: a session that is ended does not leave the line, so that the next
+// one of its instance waits for it.
+func TestTakeoverOfASessionThatWaitsForMemory(t *testing.T) {
+	r, give := occupied(t, testOptions{})
+	a, _ := r.greet("i1")
+	a.send(batch(1, "c", 1))
+	r.inLine(1)
+	b, welcome := r.greet("i1")
+	assert.Zero(t, welcome.ResumeAfter)
+	a.expectClose(1008)
+	r.inLine(0)
+	give()
+	b.send(batch(1, "c", 1))
+	assert.EqualValues(t, 1, b.reply().Ack)
+	assert.Equal(t, 1, r.traces.SpanCount())
+	require.Eventually(t, func() bool { return r.inHand.idle() }, waitFor, pollEvery)
+}
+
+func TestShutdownWithMessagesThatWaitForMemory(t *testing.T) {
+	tel := componenttest.NewTelemetry()
+	r, give := occupied(t, testOptions{tel: tel})
+	a, _ := r.greet("i1")
+	a.send(batch(1, "c", 1))
+	bare := r.dial(nil)
+	bare.send(`{"event":"send"}`)
+	r.inLine(2)
+	posted := make(chan answer)
+	go func() {
+		header := http.Header{"Content-Type": {"text/plain"}}
+		posted <- r.request(http.MethodPost, r.cfg.Path, header, `{"event":"send"}`)
+	}()
+	r.inLine(3)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, r.Shutdown(ctx), context.DeadlineExceeded)
+	assert.Equal(t, http.StatusServiceUnavailable, (<-posted).status)
+	require.Eventually(t, func() bool { return r.sessions.places() == 0 }, waitFor, pollEvery)
+	assert.EqualValues(t, 1, shown(t, tel, `dropped{reason="shutdown"}`))
+	give()
+	assert.True(t, r.inHand.idle())
+	assert.Zero(t, r.traces.SpanCount())
+	assert.Zero(t, r.budget.Used())
+	r.stopErr = nil // the cleanup shuts down again
+}
+
+// What a message becomes must not be larger than what is set aside for it.
+func TestTranslationBytes(t *testing.T) {
+	for _, load := range loads {
+		t.Run(load.name, func(t *testing.T) {
+			sink := &blockedConsumer{release: make(chan struct{})}
+			r := startReceiver(t, testOptions{traces: sink, config: func(cfg *Config) { cfg.Delivery.BudgetBytes = 1 << 33 }})
+			message := "{" + load.list
+			const messages = 4
+			fleet := make([]*rawClient, messages)
+			for i := range fleet {
+				fleet[i] = r.rawDial(t)
+			}
+			before := heldBytes()
+			for _, c := range fleet {
+				c.write(text(message))
+			}
+			require.Eventually(t, func() bool { return sink.entered.Load() == messages }, waitFor, pollEvery)
+			each := (heldBytes() - before) / messages
+			t.Logf("%d bytes become %d, %d are set aside", len(message), each, translationBytes([]byte(message)))
+			assert.Less(t, each, translationBytes([]byte(message))+int64(max(len(message), minBuffer)))
+			close(sink.release)
+		})
+	}
+}
