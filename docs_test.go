@@ -20,7 +20,7 @@ import (
 var fence = regexp.MustCompile("(?ms)^```([^\n`]*)\n(.*?)^```$")
 
 // codeBlocks are the code blocks of that kind in a file, such as "json agent".
-func codeBlocks(t *testing.T, file, kind string) []string {
+func codeBlocks(t testing.TB, file, kind string) []string {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	require.NoError(t, err)

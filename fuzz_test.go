@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,18 +27,20 @@ import (
 )
 
 // FuzzSession sends messages, split at zero bytes, through all that follows the
-// socket. The first byte chooses the configuration. Whatever is sent, spans and
-// metrics are valid and of the conventions.
+// socket, or each by a POST. The first byte chooses this and the configuration.
+// Whatever is sent, spans and metrics are valid and of the conventions.
 func FuzzSession(f *testing.F) {
 	for i, session := range vectorSessions(f) {
+		f.Add(append([]byte{0}, session...))
 		f.Add(append([]byte{byte(i)}, session...))
 	}
+	f.Add([]byte("\x00" + `[{"event":"error","error.message":"a` + strings.Repeat("é", 32) + `","room.id":["a` + strings.Repeat("é", 32) + `"]}]`))
 	receivers := make(map[byte]*wsstatsReceiver)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) == 0 {
 			return
 		}
-		choice := data[0] % 96
+		choice, post := data[0]>>1, data[0]&1 == 1
 		r := receivers[choice]
 		if r == nil {
 			r = fuzzReceiver(t, choice)
@@ -45,7 +49,12 @@ func FuzzSession(f *testing.F) {
 		check := &checkingConsumer{t: t}
 		r.nextTraces, r.nextMetrics = check, check
 		r.prepare()
-		fuzzMessages(t, r, bytes.Split(data[1:], []byte{0}))
+		if messages := bytes.Split(data[1:], []byte{0}); post {
+			fuzzPosts(t, r, messages)
+		} else {
+			fuzzMessages(t, r, messages)
+		}
+		r.flush(t.Context())
 	})
 }
 
@@ -93,6 +102,7 @@ func fuzzReceiver(t *testing.T, choice byte) *wsstatsReceiver {
 	cfg.Metrics.Dimensions = []string{"room.id"}
 	cfg.Metrics.CardinalityLimit = 4
 	cfg.Limits.Connections = 8
+	cfg.Limits.ValueBytes = 64
 	require.NoError(t, cfg.Validate())
 	r, err := newReceiver(cfg, receivertest.NewNopSettings(metadata.Type))
 	require.NoError(t, err)
@@ -102,7 +112,8 @@ func fuzzReceiver(t *testing.T, choice byte) *wsstatsReceiver {
 }
 
 func fuzzMessages(t *testing.T, r *wsstatsReceiver, messages [][]byte) {
-	ctx := context.Background()
+	t.Helper()
+	ctx := t.Context()
 	a := r.newAgent("")
 	decoder, m := r.newDecoder(), new(wire.Message)
 	for _, text := range messages {
@@ -119,8 +130,30 @@ func fuzzMessages(t *testing.T, r *wsstatsReceiver, messages [][]byte) {
 		require.Equal(t, out.rejected.Count > 0, out.rejected.First != "")
 	}
 	require.True(t, r.giveUp(ctx, a, false, r.handOn(ctx, false)))
-	r.flush(ctx)
 	require.LessOrEqual(t, a.table.Len(), r.cfg.Limits.Connections)
+}
+
+// fuzzPosts posts the messages, and checks that the answers keep the books.
+func fuzzPosts(t *testing.T, r *wsstatsReceiver, messages [][]byte) {
+	t.Helper()
+	e := &endpoint{r: r}
+	decoder, m := r.newDecoder(), new(wire.Message)
+	for _, text := range messages {
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, r.cfg.Path, bytes.NewReader(text))
+		req.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		e.post(w, req)
+		if !utf8.Valid(text) || decoder.DecodeJSON(text, m) != nil || m.Form == wire.FormHello {
+			require.Equal(t, http.StatusBadRequest, w.Code)
+			require.True(t, utf8.ValidString(w.Body.String()))
+			continue
+		}
+		require.Equal(t, http.StatusOK, w.Code, "%s", w.Body)
+		var answer postAnswer
+		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &answer))
+		require.Equal(t, rowCount(&m.Batch)+m.Batch.Rejected.Count, answer.Accepted+answer.Rejected.Count)
+		require.Equal(t, answer.Rejected.Count > 0, answer.Rejected.First != "")
+	}
 }
 
 // checkingConsumer fails the test where data is not valid.
@@ -129,10 +162,14 @@ type checkingConsumer struct{ t *testing.T }
 func (checkingConsumer) Capabilities() consumer.Capabilities { return consumer.Capabilities{} }
 
 func (c *checkingConsumer) ConsumeTraces(_ context.Context, td ptrace.Traces) error {
-	spans := spansOf([]ptrace.Traces{td})
-	require.NotEmpty(c.t, spans)
-	for _, span := range spans {
-		checkSpan(c.t, span)
+	require.NotZero(c.t, td.SpanCount())
+	for _, rs := range td.ResourceSpans().All() {
+		checkAttributes(c.t, rs.Resource().Attributes())
+		for _, ss := range rs.ScopeSpans().All() {
+			for _, span := range ss.Spans().All() {
+				checkSpan(c.t, span)
+			}
+		}
 	}
 	return nil
 }
@@ -145,9 +182,12 @@ func checkSpan(t *testing.T, span ptrace.Span) {
 	require.LessOrEqual(t, span.EndTimestamp(), pcommon.Timestamp(math.MaxInt64))
 	require.NotEqual(t, ptrace.SpanKindUnspecified, span.Kind())
 	require.Contains(t, fuzzSpanNames, span.Name())
+	require.True(t, utf8.ValidString(span.TraceState().AsRaw()) && utf8.ValidString(span.Status().Message()))
 	for _, link := range span.Links().All() {
 		require.False(t, link.TraceID().IsEmpty())
 		require.False(t, link.SpanID().IsEmpty())
+		require.True(t, utf8.ValidString(link.TraceState().AsRaw()))
+		checkAttributes(t, link.Attributes())
 	}
 	for _, key := range []string{"ws.url", "http.url", "url.full"} {
 		if v, ok := span.Attributes().Get(key); ok && v.Type() == pcommon.ValueTypeStr {
@@ -178,7 +218,25 @@ func checkAttributes(t *testing.T, m pcommon.Map) {
 	for k, v := range m.All() {
 		require.False(t, seen[k], "%q comes twice", k)
 		seen[k] = true
-		require.True(t, utf8.ValidString(k) && utf8.ValidString(v.AsString()))
+		require.True(t, utf8.ValidString(k))
+		checkValue(t, v)
+	}
+}
+
+func checkValue(t *testing.T, v pcommon.Value) {
+	t.Helper()
+	switch v.Type() {
+	case pcommon.ValueTypeStr:
+		require.True(t, utf8.ValidString(v.Str()))
+	case pcommon.ValueTypeSlice:
+		for _, element := range v.Slice().All() {
+			checkValue(t, element)
+		}
+	case pcommon.ValueTypeDouble:
+		require.False(t, math.IsNaN(v.Double()) || math.IsInf(v.Double(), 0))
+	case pcommon.ValueTypeBool, pcommon.ValueTypeInt:
+	case pcommon.ValueTypeEmpty, pcommon.ValueTypeMap, pcommon.ValueTypeBytes:
+		require.Fail(t, "unexpected type", v.Type().String())
 	}
 }
 
@@ -202,6 +260,7 @@ func checkMetric(t *testing.T, m pmetric.Metric) {
 	seen := make(map[string]bool)
 	check := func(p point, start pcommon.Timestamp) {
 		require.LessOrEqual(t, start, p.Timestamp(), m.Name())
+		require.LessOrEqual(t, p.Timestamp(), pcommon.Timestamp(math.MaxInt64))
 		checkAttributes(t, p.Attributes())
 		set := sortMap(p.Attributes())
 		require.False(t, seen[set], "%s has two points with %s", m.Name(), set)
@@ -213,6 +272,7 @@ func checkMetric(t *testing.T, m pmetric.Metric) {
 	}
 	switch m.Type() {
 	case pmetric.MetricTypeSum:
+		require.Equal(t, m.Name() != "ws.connections.active", m.Sum().IsMonotonic())
 		for _, p := range m.Sum().DataPoints().All() {
 			check(p, p.StartTimestamp())
 			require.GreaterOrEqual(t, p.IntValue(), int64(0), m.Name())
@@ -227,6 +287,7 @@ func checkMetric(t *testing.T, m pmetric.Metric) {
 		for _, p := range m.ExponentialHistogram().DataPoints().All() {
 			check(p, p.StartTimestamp())
 			require.LessOrEqual(t, p.Positive().BucketCounts().Len(), 160)
+			require.Zero(t, p.Negative().BucketCounts().Len())
 			checkHistogram(t, p, p.ZeroCount(), p.Positive().BucketCounts())
 		}
 	case pmetric.MetricTypeEmpty, pmetric.MetricTypeGauge, pmetric.MetricTypeSummary:

@@ -45,7 +45,7 @@ func TestSchemaAndDecoderAgreeOnVectors(t *testing.T) {
 }
 
 // vectorMessages are the messages of a case, as they are on the wire.
-func vectorMessages(t *testing.T, path string) []string {
+func vectorMessages(t testing.TB, path string) []string {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)

@@ -101,50 +101,51 @@ func TestParser(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			assert.Equal(t, tt.want, reference(tt.stream, tt.parser.Masking, tt.parser.Compression), "the reference")
+			sameAsReference(t, tt.stream, tt.parser, tt.want)
 			assert.Equal(t, tt.want, parse(&tt.parser, tt.stream))
 		})
 	}
 }
 
+var breaches = []struct {
+	name   string
+	parser Parser
+	stream []byte
+	want   Violation
+}{
+	{"rsv1", Parser{}, fr(fin|rsv1|1, ""), ReservedBits},
+	{"rsv2", Parser{Compression: true}, fr(fin|0x20|1, ""), ReservedBits},
+	{"rsv3", Parser{Compression: true}, fr(fin|0x10|1, ""), ReservedBits},
+	{"rsv1 on a control frame", Parser{Compression: true}, fr(fin|rsv1|9, ""), ReservedBits},
+	{"rsv1 on a continuation", Parser{Compression: true}, join(fr(rsv1|1, ""), fr(fin|rsv1|0, "")), ReservedBits},
+	{"opcode 3", Parser{}, fr(fin|3, ""), ReservedOpcode},
+	{"opcode 7", Parser{}, fr(fin|7, ""), ReservedOpcode},
+	{"opcode 11", Parser{}, fr(fin|11, ""), ReservedOpcode},
+	{"opcode 15", Parser{}, fr(fin|15, ""), ReservedOpcode},
+	{"client without mask", Parser{Masking: MaskRequired}, fr(fin|1, ""), MaskMissing},
+	{"server with mask", Parser{Masking: MaskForbidden}, masked(fr(fin|1, "")), MaskUnexpected},
+	{"125 in 16 bits", Parser{}, []byte{fin | 1, 126, 0, 125}, LengthNotMinimal},
+	{"65535 in 64 bits", Parser{}, []byte{fin | 1, 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, LengthNotMinimal},
+	{"64 bits of length", Parser{}, []byte{fin | 1, 127, 0x80, 0, 0, 0, 0, 0, 0, 0}, LengthTooLarge},
+	{"long ping", Parser{}, fr(fin|9, strings.Repeat("a", 126)), ControlTooLong},
+	{"fragmented ping", Parser{}, fr(9, ""), ControlFragment},
+	{"continuation first", Parser{}, fr(fin|0, ""), NothingToGoOn},
+	{"continuation after a whole message", Parser{}, join(fr(fin|1, ""), fr(fin|0, "")), NothingToGoOn},
+	{"message in a message", Parser{}, join(fr(1, ""), fr(fin|2, "")), MessageUnfinished},
+	{"close of one byte", Parser{}, fr(fin|8, "\x03"), CloseTooShort},
+	{"close 999", Parser{}, fr(fin|8, "\x03\xe7"), CloseCode},
+	{"close 1004", Parser{}, fr(fin|8, "\x03\xec"), CloseCode},
+	{"close 1005", Parser{}, fr(fin|8, "\x03\xed"), CloseCode},
+	{"close 1006", Parser{}, fr(fin|8, "\x03\xee"), CloseCode},
+	{"close 1015", Parser{}, fr(fin|8, "\x03\xf7"), CloseCode},
+	{"close 2999", Parser{}, fr(fin|8, "\x0b\xb7"), CloseCode},
+	{"close 5000", Parser{}, fr(fin|8, "\x13\x88"), CloseCode},
+	{"close reason", Parser{}, fr(fin|8, "\x03\xe8\xff"), CloseReason},
+}
+
 func TestViolations(t *testing.T) {
-	tests := []struct {
-		name   string
-		parser Parser
-		stream []byte
-		want   Violation
-	}{
-		{"rsv1", Parser{}, fr(fin|rsv1|1, ""), ReservedBits},
-		{"rsv2", Parser{Compression: true}, fr(fin|0x20|1, ""), ReservedBits},
-		{"rsv3", Parser{Compression: true}, fr(fin|0x10|1, ""), ReservedBits},
-		{"rsv1 on a control frame", Parser{Compression: true}, fr(fin|rsv1|9, ""), ReservedBits},
-		{"rsv1 on a continuation", Parser{Compression: true}, join(fr(rsv1|1, ""), fr(fin|rsv1|0, "")), ReservedBits},
-		{"opcode 3", Parser{}, fr(fin|3, ""), ReservedOpcode},
-		{"opcode 7", Parser{}, fr(fin|7, ""), ReservedOpcode},
-		{"opcode 11", Parser{}, fr(fin|11, ""), ReservedOpcode},
-		{"opcode 15", Parser{}, fr(fin|15, ""), ReservedOpcode},
-		{"client without mask", Parser{Masking: MaskRequired}, fr(fin|1, ""), MaskMissing},
-		{"server with mask", Parser{Masking: MaskForbidden}, masked(fr(fin|1, "")), MaskUnexpected},
-		{"125 in 16 bits", Parser{}, []byte{fin | 1, 126, 0, 125}, LengthNotMinimal},
-		{"65535 in 64 bits", Parser{}, []byte{fin | 1, 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, LengthNotMinimal},
-		{"64 bits of length", Parser{}, []byte{fin | 1, 127, 0x80, 0, 0, 0, 0, 0, 0, 0}, LengthTooLarge},
-		{"long ping", Parser{}, fr(fin|9, strings.Repeat("a", 126)), ControlTooLong},
-		{"fragmented ping", Parser{}, fr(9, ""), ControlFragment},
-		{"continuation first", Parser{}, fr(fin|0, ""), NothingToGoOn},
-		{"continuation after a whole message", Parser{}, join(fr(fin|1, ""), fr(fin|0, "")), NothingToGoOn},
-		{"message in a message", Parser{}, join(fr(1, ""), fr(fin|2, "")), MessageUnfinished},
-		{"close of one byte", Parser{}, fr(fin|8, "\x03"), CloseTooShort},
-		{"close 999", Parser{}, fr(fin|8, "\x03\xe7"), CloseCode},
-		{"close 1004", Parser{}, fr(fin|8, "\x03\xec"), CloseCode},
-		{"close 1005", Parser{}, fr(fin|8, "\x03\xed"), CloseCode},
-		{"close 1006", Parser{}, fr(fin|8, "\x03\xee"), CloseCode},
-		{"close 1015", Parser{}, fr(fin|8, "\x03\xf7"), CloseCode},
-		{"close 2999", Parser{}, fr(fin|8, "\x0b\xb7"), CloseCode},
-		{"close 5000", Parser{}, fr(fin|8, "\x13\x88"), CloseCode},
-		{"close reason", Parser{}, fr(fin|8, "\x03\xe8\xff"), CloseReason},
-	}
 	seen := map[Violation]bool{}
-	for _, tt := range tests {
+	for _, tt := range breaches {
 		t.Run(tt.name, func(t *testing.T) {
 			stream := join(tt.stream, fr(fin|1, "late"), []byte{fin | 3, 0})
 			l := parse(&tt.parser, stream)
@@ -153,7 +154,7 @@ func TestViolations(t *testing.T) {
 			assert.Equal(t, 1, strings.Count(strings.Join(l, "\n"), "violation"), "once")
 			assert.True(t, tt.parser.Stopped())
 			assert.Empty(t, parse(&tt.parser, stream), "for good")
-			assert.Equal(t, l, reference(stream, tt.parser.Masking, tt.parser.Compression), "the reference")
+			sameAsReference(t, stream, tt.parser, l)
 			seen[tt.want] = true
 		})
 	}
@@ -208,7 +209,7 @@ func TestPieces(t *testing.T) {
 	for range 500 {
 		b := stream(r)
 		whole := parse(&Parser{Compression: true}, b)
-		require.Equal(t, reference(b, MaskAny, true), whole)
+		sameAsReference(t, b, Parser{Compression: true}, whole)
 		p := Parser{Compression: true}
 		var pieces log
 		for rest := b; len(rest) > 0; {
@@ -224,29 +225,39 @@ func TestPieces(t *testing.T) {
 	for i := range short {
 		p.Feed(short[i:i+1], &bytewise)
 	}
-	assert.Equal(t, reference(short, MaskAny, false), bytewise)
+	sameAsReference(t, short, Parser{}, bytewise)
 }
 
+// FuzzParser holds the parser to an independent one, in whatever pieces the
+// stream comes: pieces[i] is the size of the i-th, all over again.
 func FuzzParser(f *testing.F) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 8 {
 		if b := stream(r); len(b) < 4096 {
-			f.Add(b, uint8(MaskAny), true, uint16(3))
+			f.Add(b, uint8(MaskAny), true, []byte{3, 0, 200})
 		}
 	}
-	f.Add(masked(fr(fin|8, "\x03\xe8bye")), uint8(MaskRequired), false, uint16(1))
-	f.Fuzz(func(t *testing.T, b []byte, masking uint8, compression bool, piece uint16) {
-		m := Masking(masking % 3)
-		want := reference(b, m, compression)
-		require.Equal(t, want, parse(&Parser{Masking: m, Compression: compression}, b))
-		p := Parser{Masking: m, Compression: compression}
+	for _, b := range breaches {
+		f.Add(b.stream, uint8(b.parser.Masking), b.parser.Compression, []byte{0})
+	}
+	f.Add(masked(fr(fin|8, "\x03\xe8bye")), uint8(MaskRequired), false, []byte{1})
+	f.Add(join(fr(rsv1|1, "ab"), fr(fin|9, "hi"), fr(fin|0, "c"), fr(fin|10, "")), uint8(MaskForbidden), true, []byte{2, 7})
+	f.Fuzz(func(t *testing.T, b []byte, masking uint8, compression bool, pieces []byte) {
+		as := Parser{Masking: Masking(masking % 3), Compression: compression}
+		whole, piecewise := as, as
+		want := parse(&whole, b)
+		sameAsReference(t, b, as, want)
 		var got log
-		for rest := b; len(rest) > 0; {
-			n := min(len(rest), int(piece)+1)
-			p.Feed(rest[:n], &got)
+		for i, rest := 0, b; len(rest) > 0; i++ {
+			n := 1
+			if len(pieces) > 0 {
+				n = min(len(rest), 1+int(pieces[i%len(pieces)]))
+			}
+			piecewise.Feed(rest[:n], &got)
 			rest = rest[n:]
 		}
 		require.Equal(t, want, got)
+		require.Equal(t, whole.Stopped(), piecewise.Stopped())
 	})
 }
 
