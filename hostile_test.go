@@ -228,6 +228,9 @@ func assertDocumented(t *testing.T, row *hostileRow) {
 func TestHostileInputIsDocumented(t *testing.T) {
 	files, err := filepath.Glob("*_test.go")
 	require.NoError(t, err)
+	whole, err := filepath.Glob("internal/e2e/*_test.go")
+	require.NoError(t, err)
+	files = append(files, whole...)
 	var tests strings.Builder
 	for _, file := range files {
 		data, err := os.ReadFile(file)

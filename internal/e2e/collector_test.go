@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -44,6 +45,7 @@ type collector struct {
 	telemetry  string // host:port of the collector's own metrics
 	health     string // host:port of the health check
 
+	binary    string // "": collectorBinary
 	args, env []string
 
 	cmd     *exec.Cmd
@@ -87,7 +89,11 @@ func (c *collector) start(t *testing.T) {
 	t.Helper()
 	_, telemetryPort, err := net.SplitHostPort(c.telemetry)
 	require.NoError(t, err)
-	cmd := exec.Command(collectorBinary(t), c.args...)
+	binary := c.binary
+	if binary == "" {
+		binary = collectorBinary(t)
+	}
+	cmd := exec.Command(binary, c.args...)
 	cmd.Env = append(
 		os.Environ(),
 		"WSSTATS_ENDPOINT="+c.endpoint,
@@ -197,21 +203,30 @@ var builtCollector = sync.OnceValues(func() (string, error) {
 	return filepath.Abs("../../build/otelcol-wsstats")
 })
 
-// freePorts finds n loopback addresses that nothing listens on.
+// portsGiven are the addresses that freePorts has found so far.
+var portsGiven sync.Map
+
+// freePorts finds n loopback addresses that nothing listens on. They are below
+// the ports that systems give to clients, whose connections would take one before
+// its listener does, and none is given twice.
 func freePorts(t *testing.T, n int) []string {
 	t.Helper()
-	listeners := make([]net.Listener, n)
-	addresses := make([]string, n)
-	for i := range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		listeners[i], addresses[i] = l, l.Addr().String()
+	addresses := make([]string, 0, n)
+	for range 1000 {
+		if len(addresses) == n {
+			return addresses
+		}
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		if _, given := portsGiven.LoadOrStore(address, true); given {
+			continue
+		}
+		if l, err := net.Listen("tcp", address); err == nil {
+			require.NoError(t, l.Close())
+			addresses = append(addresses, address)
+		}
 	}
-	// Closed when all are found, so that they differ.
-	for _, l := range listeners {
-		require.NoError(t, l.Close())
-	}
-	return addresses
+	t.Fatalf("no %d free ports found", n)
+	return nil
 }
 
 // skipOrFail ends a test whose tools the machine lacks: skipped, or failed where
