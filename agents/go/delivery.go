@@ -287,6 +287,7 @@ func (s *session) nack(r *wire.Reply) *violation {
 		s.agent.nacks++
 		s.agent.mu.Unlock()
 		s.sent, s.outstanding, s.encoded = 0, 0, 0
+		s.enc.forget()
 		t := s.cfg.timing
 		s.retryAt = s.heard.Add(milliseconds(r.RetryAfterMs, t.minNackRetry, t.maxRetry))
 		return nil

@@ -7,7 +7,7 @@ import (
 // encoder makes protocol messages of records. The bytes that it returns are
 // valid until its next call. It belongs to the link's goroutine.
 type encoder struct {
-	session uint64 // the session that conn.declared speaks of, from 1
+	session uint64 // the session, or part of one, that conn.declared speaks of, from 1
 	message uint64 // the message that conn.mentioned speaks of, from 1
 
 	msg wire.Message
@@ -75,6 +75,10 @@ func (e *encoder) sent(rows []record) {
 		}
 	}
 }
+
+// forget is for when the receiver has ignored messages: the connections that
+// they declared are declared again where they are named next.
+func (e *encoder) forget() { e.session++ }
 
 func connectionEntry(c *conn) (entry wire.Connection) {
 	entry.SetStr(wire.AttrConnectionID, c.id)

@@ -91,6 +91,30 @@ func TestRestateAfterReconnect(t *testing.T) {
 	flushed(t, a)
 }
 
+// A receiver that refuses a number ignores those after it, with the connections
+// that they declare: what comes again declares them again.
+func TestConnectionsOfIgnoredNumbersAreDeclaredAgain(t *testing.T) {
+	r := newReceiver(t, nil)
+	a := r.agent(batchOf(2))
+	first, second := newConn("first"), newConn("second")
+	p := r.welcomed(0)
+	recordMessages(a, first, 1, 2)
+	recordMessages(a, second, 3, 4)
+	for range 2 {
+		assert.Equal(t, map[string]bool{"first": true}, entries(p.batch(1)))
+		assert.Equal(t, map[string]bool{"second": true}, entries(p.batch(2)))
+		p.reply(wire.Reply{Nack: 1, Retryable: true})
+	}
+	assert.Equal(t, map[string]bool{"first": true}, entries(p.batch(1)))
+	p.ack(1)
+	assert.Equal(t, map[string]bool{"second": true}, entries(p.batch(2)))
+	p.ack(2)
+	recordMessages(a, second, 5, 6)
+	assert.Empty(t, entries(p.batch(3)))
+	p.ack(3)
+	flushed(t, a)
+}
+
 func TestManyConnectionsAreRestatedInPieces(t *testing.T) {
 	const count = maxEntries + 100
 	r := newReceiver(t, nil)
