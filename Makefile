@@ -6,13 +6,17 @@ SHELL         := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS     += --no-builtin-rules --no-print-directory
 
-BUILDER_VERSION    := v0.158.0
-GOLANGCI_VERSION   := v2.15.0
-WEBSOCKETS_VERSION := 15.0.1
-PLATFORMS          := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+BUILDER_VERSION     := v0.158.0
+GOLANGCI_VERSION    := v2.15.0
+GOVULNCHECK_VERSION := v1.9.0
+WEBSOCKETS_VERSION  := 15.0.1
+PLATFORMS           := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 BENCH    ?= .
 FUZZTIME ?= 20s
+SOAK     ?= 10m
+# Of the soak's faults; none: a random one.
+SEED     ?=
 
 COLLECTOR := build/otelcol-wsstats
 DEMO      := build/demo
@@ -66,6 +70,11 @@ cover: test ## the same, then build/coverage.html
 bench: ## run the benchmarks (BENCH=regexp)
 	$(call each,go test -run='^$$' -bench='$(BENCH)' -benchmem ./...)
 
+.PHONY: soak
+soak: check $(COLLECTOR) $(TOOL) ## run load with random faults for SOAK (10m), and write docs/soak.md (SEED=number)
+	@cd internal/e2e && WSSTATS_COLLECTOR=$(CURDIR)/$(COLLECTOR) WSSTATS_TOOL=$(CURDIR)/$(TOOL) WSSTATS_SOAK=$(SOAK) \
+		WSSTATS_SOAK_SEED=$(SEED) WSSTATS_SOAK_REPORT=$(CURDIR)/docs/soak.md go test -count=1 -timeout=0 -v -run='^TestSoak$$' .
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (20s)
 	@scripts/fuzz $(FUZZTIME) $(MODULES)
@@ -73,6 +82,10 @@ fuzz: ## run each fuzz target for FUZZTIME (20s)
 .PHONY: lint
 lint: $(LINTER) ## lint and check the format of every module
 	$(call each,$(CURDIR)/$(LINTER) run ./...)
+
+.PHONY: vuln
+vuln: ## look for known vulnerabilities in what is used (needs vuln.go.dev)
+	$(call each,go run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) ./...)
 
 .PHONY: format
 format: $(LINTER) ## format every module

@@ -23,12 +23,16 @@ type backend struct {
 	*httptest.Server
 
 	mu      sync.Mutex
-	answer  func(path string) int // an HTTP status for a request, 200: take
-	hold    chan struct{}         // spans that are taken are answered once it is closed, nil: at once
-	held    int                   // requests that wait for it
+	answer  func(path string) int                      // an HTTP status for a request, 200: take, or hangUp
+	hold    chan struct{}                              // spans that are taken are answered once it is closed, nil: at once
+	held    int                                        // requests that wait for it
+	sift    func(http.Header, []span, pmetric.Metrics) // takes what would be kept, nil: it is kept
 	taken   []span
 	metered []pmetric.Metrics
 }
+
+// hangUp is an answer that is none: the connection ends, and nothing was taken.
+const hangUp = 0
 
 func startBackend(t *testing.T) *backend {
 	t.Helper()
@@ -50,7 +54,10 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if err != nil {
 		return // the collector is gone
 	}
-	status, hold := b.judge(req.URL.Path, body)
+	status, hold := b.judge(req.URL.Path, req.Header, body)
+	if status == hangUp {
+		panic(http.ErrAbortHandler)
+	}
 	if hold != nil {
 		<-hold
 	}
@@ -58,11 +65,11 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	w.WriteHeader(status)
 }
 
-func (b *backend) judge(path string, body []byte) (status int, hold chan struct{}) {
+func (b *backend) judge(path string, header http.Header, body []byte) (status int, hold chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if status = b.answer(path); status == http.StatusOK {
-		status = b.take(path, body)
+		status = b.take(path, header, body)
 	}
 	if path != tracesPath || b.hold == nil {
 		return status, nil
@@ -71,9 +78,8 @@ func (b *backend) judge(path string, body []byte) (status int, hold chan struct{
 	return status, b.hold
 }
 
-// holds lets requests with spans wait for their answers until release is
-// called, and returns when n do. An agent without a number in hand has none.
-func (b *backend) holds(t *testing.T, n int) (release func()) {
+// block lets requests with spans wait for their answers until release is called.
+func (b *backend) block(t *testing.T) (release func()) {
 	t.Helper()
 	hold := make(chan struct{})
 	release = sync.OnceFunc(func() {
@@ -84,8 +90,16 @@ func (b *backend) holds(t *testing.T, n int) (release func()) {
 	})
 	t.Cleanup(release)
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.hold, b.held = hold, 0
-	b.mu.Unlock()
+	return release
+}
+
+// holds is block, and returns when n requests wait. An agent without a number in
+// hand has none.
+func (b *backend) holds(t *testing.T, n int) (release func()) {
+	t.Helper()
+	release = b.block(t)
 	require.Eventually(t, func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -95,22 +109,32 @@ func (b *backend) holds(t *testing.T, n int) (release func()) {
 }
 
 // take keeps a request: its Protobuf is the one of the data itself.
-func (b *backend) take(path string, body []byte) (status int) {
+func (b *backend) take(path string, header http.Header, body []byte) (status int) {
+	var spans []span
+	metrics := pmetric.NewMetrics()
 	switch path {
 	case tracesPath:
 		td, err := (&ptrace.ProtoUnmarshaler{}).UnmarshalTraces(body)
 		if err != nil {
 			return http.StatusBadRequest
 		}
-		b.taken = append(b.taken, spansOf(td)...)
+		spans = spansOf(td)
 	case metricsPath:
 		md, err := (&pmetric.ProtoUnmarshaler{}).UnmarshalMetrics(body)
 		if err != nil {
 			return http.StatusBadRequest
 		}
-		b.metered = append(b.metered, md)
+		metrics = md
 	default:
 		return http.StatusNotFound
+	}
+	switch {
+	case b.sift != nil:
+		b.sift(header, spans, metrics)
+	case path == tracesPath:
+		b.taken = append(b.taken, spans...)
+	default:
+		b.metered = append(b.metered, metrics)
 	}
 	return http.StatusOK
 }

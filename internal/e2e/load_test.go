@@ -7,13 +7,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 )
 
@@ -21,7 +21,7 @@ import (
 type load struct {
 	cmd      *exec.Cmd
 	ledger   string
-	out, log strings.Builder
+	out, log lockedBuffer
 	exited   chan struct{}
 }
 
@@ -62,24 +62,32 @@ func (l *load) wait(t *testing.T) *generated {
 	return g
 }
 
-// account finds the fate of every event: it is acknowledged, or it was dropped
-// for a reason, never both; what is acknowledged is among the spans; nothing is
-// there that was not sent, nor what was dropped, but for the reasons named,
-// which leave open whether it arrived; and an event has the same span id
-// wherever it is repeated. It returns how many spans are repetitions.
+// account finds the fate of every event, by reconcile, and that an event has the
+// same span id wherever it is repeated. It returns how many spans are repetitions.
 func (g *generated) account(t *testing.T, spans []span, open ...string) (repeated int) {
 	t.Helper()
-	arrived := make(map[string]string) // span ids
+	arrived := make(map[string]pcommon.SpanID)
 	for _, s := range spans {
 		id, ok := s.Attributes().Get("gen.id")
 		require.True(t, ok, "%s has no gen.id", s.Name())
 		if before, ok := arrived[id.Str()]; ok {
-			require.Equal(t, before, s.SpanID().String(), "span id of %s, repeated", id.Str())
+			require.Equal(t, before, s.SpanID(), "span id of %s, repeated", id.Str())
 			repeated++
 		}
-		arrived[id.Str()] = s.SpanID().String()
+		arrived[id.Str()] = s.SpanID()
 	}
-	sent, acknowledged, lost := 0, 0, 0
+	reconcile(t, g, arrived, open...)
+	return repeated
+}
+
+// reconcile finds the fate of every event: it is acknowledged, or it was dropped
+// for a reason, never both; what is acknowledged has arrived, by its gen.id;
+// nothing has that was not sent, nor what was dropped, but for the reasons named,
+// which leave open whether it arrived. It returns the acknowledged ones that are
+// lost, and leaves in arrived what was never sent.
+func reconcile[V any](t *testing.T, g *generated, arrived map[string]V, open ...string) (lost []string) {
+	t.Helper()
+	sent, acknowledged := 0, 0
 	for _, a := range g.Agents {
 		fates := make(map[uint64]string)
 		note := func(ranges [][2]uint64, fate string) {
@@ -104,7 +112,7 @@ func (g *generated) account(t *testing.T, spans []span, open ...string) (repeate
 				case fate == "acknowledged":
 					acknowledged++
 					if !there {
-						lost++
+						lost = append(lost, id)
 					}
 				case fate == "":
 					require.Fail(t, "no fate", "event %s", id)
@@ -115,11 +123,11 @@ func (g *generated) account(t *testing.T, spans []span, open ...string) (repeate
 		}
 	}
 	assert.Empty(t, arrived, "was never sent")
-	assert.Zero(t, lost, "of %d acknowledged events are lost", acknowledged)
+	assert.Empty(t, lost, "%d of %d acknowledged events are lost", len(lost), acknowledged)
 	assert.Equal(t, g.row(t, "sent"), sent)
 	assert.Equal(t, g.row(t, "acknowledged"), acknowledged)
 	assert.Positive(t, acknowledged)
-	return repeated
+	return lost
 }
 
 // assertNoSpanTwice holds for what one life of one receiver made.
@@ -142,8 +150,8 @@ func (g *generated) duration(t *testing.T, name, what string) time.Duration {
 	return d
 }
 
-// observations is how many events the delta metrics of scenario steady have
-// counted: each event is in one of these metrics.
+// observations is how many events the delta metrics have counted, of scenarios
+// without queues: each event is in one of these metrics.
 func observations(all []pmetric.Metrics) (n int) {
 	for _, md := range all {
 		for _, rm := range md.ResourceMetrics().All() {
@@ -153,7 +161,7 @@ func observations(all []pmetric.Metrics) (n int) {
 						continue
 					}
 					switch m.Name() {
-					case "ws.connections.total", "ws.connections.closed", "ws.messages.sent", "ws.messages.received", "ws.ping.rtt":
+					case "ws.connections.total", "ws.connections.closed", "ws.messages.sent", "ws.messages.received", "ws.ping.rtt", "ws.errors":
 						for _, v := range points(m) {
 							n += int(v)
 						}
