@@ -22,7 +22,8 @@ func (c *jumpingClock) now() time.Time {
 func (c *jumpingClock) jump(d time.Duration) { c.offset.Add(int64(d)) }
 
 // TestClockJumps sets the receiver's clock between messages: nothing is lost,
-// no point lies before its stream's previous one, and no span ends before it begins.
+// no span ends before it begins, and no point lies before its stream's previous
+// one, but where a clock that was set back lets cumulative streams begin anew.
 func TestClockJumps(t *testing.T) {
 	const (
 		day           = 24 * time.Hour
@@ -78,7 +79,13 @@ func TestClockJumps(t *testing.T) {
 					assert.Positive(t, s.StartTimestamp(), s.Name())
 				}
 				all := r.metrics.AllMetrics()
-				totals := totalsOf(t, all)
+				totals, restarts := totalsOf(t, all)
+				if temporality == cumulative {
+					assert.LessOrEqual(t, restarts, len(jumps))
+					assert.Less(t, timeOf(all[len(all)-1]), clock.now().Add(time.Second), "in the future, though not for long")
+				} else {
+					assert.Zero(t, restarts)
+				}
 				assert.Equal(t, messages, totals["ws.messages.received"])
 				assert.Equal(t, int64(1), totals["ws.connections.total"])
 				assert.Equal(t, int64(1), totals["ws.connections.closed"])
@@ -92,12 +99,21 @@ func TestClockJumps(t *testing.T) {
 // restart of its series included.
 func (tr *testReceiver) awaitMetric(t *testing.T, name string, n int64) {
 	t.Helper()
-	require.Eventually(t, func() bool { return totalsOf(t, tr.metrics.AllMetrics())[name] == n }, waitFor, pollEvery, "%s %d", name, n)
+	require.Eventually(t, func() bool {
+		totals, _ := totalsOf(t, tr.metrics.AllMetrics())
+		return totals[name] == n
+	}, waitFor, pollEvery, "%s %d", name, n)
+}
+
+// timeOf is the time of a first point.
+func timeOf(md pmetric.Metrics) time.Time {
+	return md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Sum().DataPoints().At(0).Timestamp().AsTime()
 }
 
 // totalsOf adds up sums: all deltas, and of a cumulative series the last point
-// of each of its starts. It checks the times of each stream.
-func totalsOf(t *testing.T, all []pmetric.Metrics) map[string]int64 {
+// of each of its starts. It checks the times of each stream, and returns how
+// often at most one began anew at a time that lies before its last point.
+func totalsOf(t *testing.T, all []pmetric.Metrics) (totals map[string]int64, restarts int) {
 	t.Helper()
 	type stream struct{ name, attributes string }
 	type run struct {
@@ -106,7 +122,8 @@ func totalsOf(t *testing.T, all []pmetric.Metrics) map[string]int64 {
 	}
 	last := make(map[stream]pmetric.NumberDataPoint)
 	latest := make(map[run]int64)
-	totals := make(map[string]int64)
+	setBack := make(map[stream]int)
+	totals = make(map[string]int64)
 	for _, md := range all {
 		for _, rm := range md.ResourceMetrics().All() {
 			for _, sm := range rm.ScopeMetrics().All() {
@@ -118,7 +135,10 @@ func totalsOf(t *testing.T, all []pmetric.Metrics) map[string]int64 {
 					for _, p := range m.Sum().DataPoints().All() {
 						of := stream{m.Name(), fmt.Sprint(p.Attributes().AsRaw())}
 						require.LessOrEqual(t, p.StartTimestamp(), p.Timestamp(), m.Name())
-						if before, ok := last[of]; ok {
+						if before, ok := last[of]; ok && !isDelta && p.StartTimestamp() != before.StartTimestamp() && p.StartTimestamp() < before.Timestamp() {
+							setBack[of]++
+							restarts = max(restarts, setBack[of])
+						} else if ok {
 							require.GreaterOrEqual(t, p.Timestamp(), before.Timestamp(), "time of %s", m.Name())
 							require.GreaterOrEqual(t, p.StartTimestamp(), before.StartTimestamp(), "start of %s", m.Name())
 							if isDelta || p.StartTimestamp() != before.StartTimestamp() {
@@ -139,5 +159,5 @@ func totalsOf(t *testing.T, all []pmetric.Metrics) map[string]int64 {
 	for r, v := range latest {
 		totals[r.name] += v
 	}
-	return totals
+	return totals, restarts
 }

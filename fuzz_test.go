@@ -129,7 +129,7 @@ func fuzzMessages(t *testing.T, r *wsstatsReceiver, messages [][]byte) {
 		require.NoError(t, out.err)
 		require.Equal(t, out.rejected.Count > 0, out.rejected.First != "")
 	}
-	require.True(t, r.giveUp(ctx, a, false, r.handOn(ctx, false)))
+	require.True(t, r.giveUp(ctx, []departed{{agent: a}}, false))
 	require.LessOrEqual(t, a.table.Len(), r.cfg.Limits.Connections)
 }
 

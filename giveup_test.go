@@ -4,11 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 
+	"github.com/wsstats/wsstatsreceiver/internal/delivery"
 	"github.com/wsstats/wsstatsreceiver/internal/observed"
 	"github.com/wsstats/wsstatsreceiver/wire"
 )
@@ -57,6 +66,120 @@ func TestAllAgentsLeaveInOneHandOver(t *testing.T) {
 	assert.Zero(t, sumOf(last, "ws.connections.active"))
 }
 
+// Red when: each agent that stays away is a hand-over of its own, or one that is
+// refused is not tried again.
+func TestAgentsThatStayAwayAreGivenUpInOneHandOver(t *testing.T) {
+	const agents = 20
+	clock := &jumpingClock{}
+	lost := &lostConsumer{refusals: 2}
+	r := startReceiver(t, testOptions{now: clock.now, metrics: lost, config: func(cfg *Config) {
+		cfg.Metrics.Temporality = delta
+		cfg.Delivery.ResumeGrace, cfg.Delivery.DedupeTTL = time.Hour, 10*time.Hour
+	}})
+	for i := range agents {
+		a, _ := r.greet(fmt.Sprintf("i%d", i))
+		a.send(handshakeBatch)
+		assert.EqualValues(t, 1, a.reply().Ack)
+		assert.NoError(t, a.conn.Close())
+	}
+	require.Eventually(t, func() bool { return r.sessions.len() == 0 }, waitFor, pollEvery)
+	clock.jump(2 * time.Hour)
+	require.Eventually(t, func() bool { return sumOf(lost.AllMetrics(), "ws.connections.closed") == agents }, waitFor, pollEvery)
+	assert.Equal(t, []int{agents, agents, agents}, lost.agents(), "of each hand-over: two are refused, and all come again")
+	assert.Zero(t, sumOf(lost.AllMetrics(), "ws.connections.active"))
+}
+
+// A fleet's worth of agents is handed over in parts of a size that a backend takes.
+// Red when: a hand-over has no bound, or what is beyond it is forgotten.
+func TestAHandOverIsBounded(t *testing.T) {
+	lost := &lostConsumer{}
+	r := startReceiver(t, testOptions{metrics: lost, config: func(cfg *Config) {
+		cfg.Metrics.Temporality = delta
+		cfg.Metrics.MaxResources = 10_000
+	}})
+	var m wire.Message
+	require.NoError(t, r.newDecoder().DecodeJSON([]byte(handshakeBatch), &m))
+	for i := range maxTogether + 1 {
+		inst := r.instances.Claim(delivery.Key{Instance: fmt.Sprint(i)}, nil)
+		inst.Hold() <- struct{}{}
+		require.NoError(t, r.take(t.Context(), inst.State, &m, r.now(), false).err)
+		r.instances.Release(inst, true, r.now())
+	}
+	r.stopNow()
+	assert.Equal(t, []int{maxTogether, 1}, lost.agents())
+	assert.Zero(t, sumOf(lost.AllMetrics(), "ws.connections.active"))
+}
+
+// Red when: what is refused for good is tried for ever.
+func TestALossThatIsRefusedForGoodIsNotTriedAgain(t *testing.T) {
+	refuse := &scriptedConsumer{}
+	r := startReceiver(t, testOptions{metrics: refuse, config: func(cfg *Config) { cfg.Metrics.Temporality = delta }})
+	a := r.newAgent("i1")
+	var m wire.Message
+	require.NoError(t, r.newDecoder().DecodeJSON([]byte(handshakeBatch), &m))
+	require.NoError(t, r.take(t.Context(), a, &m, r.now(), false).err)
+	refuse.errs = []error{consumererror.NewPermanent(errors.New("bad"))}
+	assert.True(t, r.giveUp(t.Context(), []departed{{agent: a}}, false))
+	assert.Empty(t, refuse.errs)
+	assert.Empty(t, a.lost)
+}
+
+// Red when: a session is gone for a shutdown while another goroutine still hands
+// on what it left.
+func TestShutdownWaitsForWhatASessionLeaves(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	var handedOn atomic.Bool
+	slow, err := consumer.NewMetrics(func(_ context.Context, md pmetric.Metrics) error {
+		if sumOf([]pmetric.Metrics{md}, "ws.connections.total") == 0 {
+			close(entered)
+			<-release
+			handedOn.Store(true)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	r := startReceiver(t, testOptions{metrics: slow, config: func(cfg *Config) { cfg.Metrics.Temporality = delta }})
+	a := r.dial(nil)
+	a.send(handshakeBatch)
+	assert.EqualValues(t, 1, a.reply().Ack)
+	go func() {
+		<-entered
+		_ = a.conn.Close() // which ends the session's reader
+		time.Sleep(50 * time.Millisecond)
+		close(release)
+	}()
+	r.stopNow()
+	assert.True(t, handedOn.Load())
+}
+
+// lostConsumer remembers the metrics of agents that are gone, and refuses some at first.
+type lostConsumer struct {
+	consumertest.MetricsSink
+	mu       sync.Mutex
+	refusals int
+	sizes    []int // agents of each hand-over
+}
+
+func (c *lostConsumer) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if sumOf([]pmetric.Metrics{md}, "ws.connections.total") > 0 {
+		return c.MetricsSink.ConsumeMetrics(ctx, md)
+	}
+	c.sizes = append(c.sizes, md.ResourceMetrics().Len())
+	if c.refusals > 0 {
+		c.refusals--
+		return errors.New("full")
+	}
+	return c.MetricsSink.ConsumeMetrics(ctx, md)
+}
+
+func (c *lostConsumer) agents() []int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.sizes)
+}
+
 // Red when: what no consumer took on the last try stays on the gauge.
 func TestTheLastTryToGiveUpIsRightWithoutAConsumer(t *testing.T) {
 	refuse := &scriptedConsumer{}
@@ -73,9 +196,9 @@ func TestTheLastTryToGiveUpIsRightWithoutAConsumer(t *testing.T) {
 	assert.NotNil(t, open)
 	refuse.errs = []error{errors.New("full"), errors.New("full")}
 	conns := agent.lost
-	assert.False(t, r.giveUp(t.Context(), agent, false, r.handOn(t.Context(), false)))
+	assert.False(t, r.giveUp(t.Context(), []departed{{agent: agent}}, false))
 	assert.NotNil(t, conns[0].Active, "tried again later")
-	assert.True(t, r.giveUp(t.Context(), agent, false, r.handOn(t.Context(), true)))
+	assert.True(t, r.giveUp(t.Context(), []departed{{agent: agent}}, true))
 	assert.Nil(t, conns[0].Active)
 	assert.Empty(t, agent.lost)
 }

@@ -20,9 +20,12 @@ type guard struct {
 	parser       frame.Parser
 	maxFragments int
 	maxControl   int // a second
+	maxMessage   int64
+	beforeClose  func() // called before the library sees that a message is over maxMessage and closes at once
 
-	fragments int // of the message at hand
-	control   int // in the second that began at since
+	fragments int   // of the message at hand
+	size      int64 // of the message at hand
+	control   int   // in the second that began at since
 	since     time.Time
 	breach    error
 }
@@ -49,10 +52,14 @@ func (g *guard) Read(p []byte) (int, error) {
 func (g *guard) Frame(h frame.Header) {
 	if !h.Opcode.Control() {
 		if h.Opcode != frame.Continuation {
-			g.fragments = 0
+			g.fragments, g.size = 0, 0
 		}
 		if g.fragments++; g.fragments > g.maxFragments {
 			g.breach = errFragments
+		}
+		if g.size += min(h.Length, g.maxMessage+1); g.size > g.maxMessage && g.beforeClose != nil {
+			g.beforeClose()
+			g.beforeClose = nil
 		}
 		return
 	}

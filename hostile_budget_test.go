@@ -120,6 +120,23 @@ func TestHostileBudget(t *testing.T) {
 			},
 		},
 		{
+			// Red when: what follows such a number is ignored and never asked for.
+			name: "a number that comes again, over the budget, and nothing behind it yet", heard: []string{"close 1000"},
+			do: func(p *pressed) {
+				c := p.hold(1 << 10)
+				p.release()
+				require.Equal(p, "ack 1", c.next())
+				require.Eventually(p, func() bool { return p.r.budget.Used() == 0 }, waitFor, pollEvery)
+				require.True(p, p.r.budget.Acquire(smallBudget))
+				c.write(numberedBatch(1, 1))
+				assert.Equal(p, "duplicate 1", c.next())
+				p.r.budget.Release(smallBudget)
+				c.write(numberedBatch(2, 2))
+				assert.Equal(p, "ack 2", c.next())
+				p.leave()
+			},
+		},
+		{
 			name: "many unnumbered ones over the budget", ends: "close 1000", shows: map[string]int64{`dropped{reason="budget"}`: 2048 - 127},
 			do: func(p *pressed) {
 				c := p.hold(400)

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/wsstats/wsstatsreceiver/internal/aggregate"
 	"github.com/wsstats/wsstatsreceiver/internal/metadata"
 	"github.com/wsstats/wsstatsreceiver/internal/observed"
 	"github.com/wsstats/wsstatsreceiver/wire"
@@ -111,7 +112,7 @@ func (r *wsstatsReceiver) take(ctx context.Context, a *agent, m *wire.Message, a
 // connections leave the gauge, uncounted otherwise.
 func (r *wsstatsReceiver) refused(ctx context.Context, a *agent, arrival time.Time, out outcome) {
 	if out.permanent {
-		r.lose(a, a.table.Closing(), true, r.handOn(ctx, true))
+		r.lose(ctx, []aggregate.Loss{{Resource: a.resource, Conns: a.table.Closing(), Leave: true}}, true)
 		a.table.Commit(arrival.UnixNano())
 	}
 }

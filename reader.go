@@ -18,6 +18,9 @@ func (s *session) read() {
 	// Without compression this refuses a message by its declared length; with
 	// compression it counts compressed bytes, and inbound bounds the rest.
 	s.conn.SetReadLimit(limit)
+	if g, ok := s.conn.NetConn().(*guard); ok {
+		g.maxMessage, g.beforeClose = limit, func() { s.flushAcksWithin(linger) }
+	}
 	between := true // two messages: only then an agent's control frames are a sign of life
 	alive := func() {
 		if between {

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
 	"go.uber.org/zap"
@@ -185,10 +186,7 @@ func (r *wsstatsReceiver) background() {
 		case <-flush.C:
 			r.flush(r.ctx)
 		case <-sweep.C:
-			r.sweepOrphans(r.ctx)
-			r.instances.Sweep(r.now(), func(i *delivery.Instance[*agent], last bool) bool {
-				return r.giveUp(r.ctx, i.State, i.Leave, r.handOn(r.ctx, last))
-			})
+			r.sweep(r.ctx)
 		}
 	}
 }
@@ -282,6 +280,9 @@ type statusReporter struct {
 }
 
 func (s *statusReporter) report(err error) {
+	if consumererror.IsPermanent(err) {
+		return // it is about that data: the pipeline may be well, or still fail
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {

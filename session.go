@@ -63,17 +63,18 @@ type session struct {
 	lastPing    time.Time
 	opened      time.Time
 	maxAge      time.Duration // 0: none
-	detached    bool
 	stopping    chan struct{} // closed with stopped
 	done        chan struct{} // closed when stopped and the worker is through
+	detached    sync.Once
 
 	// Of the worker.
-	agent     *agent
-	inst      *delivery.Instance[*agent] // nil: anonymous
-	first     bool                       // a message was handled
-	numbered  bool                       // a number was used
-	malformed int
-	ackTimer  *time.Timer
+	agent       *agent
+	inst        *delivery.Instance[*agent] // nil: anonymous
+	first       bool                       // a message was handled
+	numbered    bool                       // a number was used
+	resumeAfter uint64                     // of the welcome
+	malformed   int
+	ackTimer    *time.Timer
 }
 
 func newSession(r *wsstatsReceiver, conn *websocket.Conn, req *http.Request, address string) *session {
@@ -206,6 +207,7 @@ func (s *session) closeWith(code int, reason string) {
 	s.mu.Lock()
 	s.lingerUntil = deadline
 	s.mu.Unlock()
+	s.flushAcksWithin(linger) // nothing can follow a close
 	_ = s.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), deadline)
 	_ = s.conn.NetConn().SetReadDeadline(deadline)
 }
@@ -233,21 +235,20 @@ func (s *session) goAway(reason string) {
 }
 
 // detach leaves the instance to a next session, or gives up what is anonymous.
-// It is called when the session has nothing in hand any more.
+// It is called when the session has nothing in hand any more, and does not
+// return before that is done, whoever does it: a shutdown goes by it.
 func (s *session) detach() {
-	s.mu.Lock()
-	again := s.detached
-	s.detached = true
-	leave := s.draining
-	s.mu.Unlock()
-	switch {
-	case again:
-	case s.inst != nil:
+	s.detached.Do(func() {
+		s.mu.Lock()
+		leave := s.draining
+		s.mu.Unlock()
+		if s.inst == nil {
+			s.r.giveUpAnonymous(context.WithoutCancel(s.ctx), s.agent, leave)
+			return
+		}
 		s.inst.Leave = leave
 		s.r.instances.Release(s.inst, true, s.r.now())
-	default:
-		s.r.giveUpAnonymous(context.WithoutCancel(s.ctx), s.agent, leave)
-	}
+	})
 }
 
 // tick is how often keepalive looks.

@@ -231,6 +231,29 @@ func TestGoBackN(t *testing.T) {
 	assert.Equal(t, wire.Reply{Ack: 2}, a.reply())
 }
 
+// Red when: an attribute of a bare event is taken for the number of a batch.
+func TestABareEventHasNoNumber(t *testing.T) {
+	r := startReceiver(t, testOptions{traces: &scriptedConsumer{errs: []error{errors.New("full")}}})
+	a, _ := r.greet("i1")
+	a.send(batch(1, "c", 1))
+	require.EqualValues(t, 1, a.reply().Nack)
+	a.send(batch(8, "c", 2)) // ignored until 1 comes again; what has no number is not
+	for _, message := range []string{
+		`{"event":"send","seq":7,"ws.message.size":"big"}`,
+		`{"seq":7,"event":"send","ws.message.size":"big"}`,
+		`{"seq":7,"links":[],"event":"send","ws.message.size":"big"}`,
+	} {
+		a.send(message)
+		reply := a.reply()
+		require.NotNil(t, reply.Error, message)
+		assert.Equal(t, wire.CodeRejected, reply.Error.Code)
+	}
+	s := r.sessions.all()[0]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	assert.Zero(t, s.unanswered, "in the window")
+}
+
 func TestWindow(t *testing.T) {
 	gate := newGatedConsumer()
 	r := startReceiver(t, testOptions{traces: gate, config: func(cfg *Config) {

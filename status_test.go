@@ -37,17 +37,20 @@ func (h *statusHost) reported() []componentstatus.Status {
 	return all
 }
 
-// The status follows the pipeline, and is reported when it changes alone.
+// The status follows the pipeline, and is reported when it changes alone. What
+// is refused for good is about that data: the pipeline is as well as it was.
 func TestStatus(t *testing.T) {
 	host := &statusHost{Host: componenttest.NewNopHost()}
-	full := errors.New("full")
-	r := startReceiver(t, testOptions{host: host, traces: &scriptedConsumer{errs: []error{nil, full, full, consumererror.NewPermanent(full), nil, nil, full}}})
+	full, bad := errors.New("full"), consumererror.NewPermanent(errors.New("bad"))
+	r := startReceiver(t, testOptions{host: host, traces: &scriptedConsumer{errs: []error{nil, bad, full, bad, full, nil, bad, nil, full}}})
 	a := r.dial(nil)
 	for i, want := range [][]componentstatus.Status{
+		nil,
 		nil,
 		{componentstatus.StatusRecoverableError},
 		{componentstatus.StatusRecoverableError},
 		{componentstatus.StatusRecoverableError},
+		{componentstatus.StatusRecoverableError, componentstatus.StatusOK},
 		{componentstatus.StatusRecoverableError, componentstatus.StatusOK},
 		{componentstatus.StatusRecoverableError, componentstatus.StatusOK},
 		{componentstatus.StatusRecoverableError, componentstatus.StatusOK, componentstatus.StatusRecoverableError},

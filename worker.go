@@ -190,6 +190,7 @@ func (s *session) hello(h *wire.Hello, first bool) {
 	inst.Leave = false
 	s.agent.resource = observed.NewResource(h.Resource, key.Instance)
 	s.agent.aggregates = h.Aggregates
+	s.resumeAfter = inst.Sequence.Last()
 	s.setGreeting(false)
 	s.reply(&wire.Reply{Welcome: s.welcome()})
 }
@@ -205,6 +206,7 @@ func (s *session) welcome() *wire.Welcome {
 	cfg := s.r.cfg
 	w := &wire.Welcome{
 		ResumeAfter:       s.inst.Sequence.Last(),
+		Refused:           s.inst.Sequence.Refused(),
 		MaxMessageBytes:   int64(cfg.Limits.MessageBytes),
 		MaxEvents:         cfg.Limits.Events,
 		WindowBytes:       int64(cfg.Delivery.WindowBytes),
@@ -253,6 +255,7 @@ func (s *session) replyError(it *item, code, message string) {
 func (s *session) handleNumbered(it *item, m *wire.Message, err error) {
 	tracesTaken := false
 	if s.inst != nil {
+		s.inst.Sequence.Heard(s.resumeAfter) // a number comes after the welcome, which told of them
 		verdict, gap := s.inst.Sequence.Judge(it.seq)
 		if gap > 0 {
 			s.r.telemetry.ReceiverWsstatsGaps.Add(s.ctx, int64(min(gap, 1<<53)))
@@ -304,11 +307,13 @@ func (s *session) repeat(it *item) {
 	s.mu.Lock()
 	it.uncount(s)
 	again := s.skipped
-	if !it.refused {
+	switch {
+	case !it.refused:
 		again = 0
-	}
-	if again != 0 {
+	case again != 0:
 		s.goBack(again)
+	case s.awaiting == it.seq:
+		s.awaiting = 0 // nothing has followed it yet, and what does is not to be ignored
 	}
 	s.mu.Unlock()
 	s.reply(&wire.Reply{Ack: it.seq, Duplicate: true})
@@ -333,11 +338,16 @@ func (s *session) take(it *item, m *wire.Message, tracesTaken bool) outcome {
 	return out
 }
 
-// taken says that a number is done with, by acceptance or by refusal for good.
+// taken says that a number was taken.
 func (s *session) taken(it *item) {
 	if s.inst != nil {
 		s.inst.Sequence.Taken(it.seq)
 	}
+	s.through(it)
+}
+
+// through says that a number is done with, by acceptance or by refusal for good.
+func (s *session) through(it *item) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	it.uncount(s)
@@ -347,7 +357,10 @@ func (s *session) taken(it *item) {
 }
 
 func (s *session) refuseForGood(it *item, code, message string) {
-	s.taken(it)
+	if s.inst != nil {
+		s.inst.Sequence.Refuse(it.seq)
+	}
+	s.through(it)
 	s.reply(&wire.Reply{Nack: it.seq, Code: code, Message: message})
 }
 
@@ -415,4 +428,25 @@ func (s *session) flushAcks() {
 		s.pending = 0
 		return seq
 	})
+}
+
+// flushAcksWithin is flushAcks before a close, after which the agent would send
+// again what is taken. It does not wait for ever for an agent that does not
+// read: who closes a session may be the hello of another one.
+func (s *session) flushAcksWithin(limit time.Duration) {
+	s.mu.Lock()
+	none := s.pending == 0
+	s.mu.Unlock()
+	if none {
+		return
+	}
+	flushed := make(chan struct{})
+	go func() {
+		defer close(flushed)
+		s.flushAcks()
+	}()
+	select {
+	case <-flushed:
+	case <-time.After(limit):
+	}
 }

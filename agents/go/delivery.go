@@ -184,6 +184,11 @@ func (s *session) welcome(w *wire.Welcome) *violation {
 		heartbeat := time.Duration(min(w.HeartbeatS, maxHeartbeat.Seconds()) * float64(time.Second))
 		s.silence = 3 * max(heartbeat, minHeartbeat)
 	}
+	for _, seq := range w.Refused { // their nacks may be lost, and resume_after covers them
+		if i := slices.IndexFunc(s.numbers, func(n number) bool { return n.seq == seq }); i >= 0 {
+			s.refused(i)
+		}
+	}
 	s.acknowledge(w.ResumeAfter)
 	s.refit()
 	s.restating = s.toRestate()
@@ -293,12 +298,17 @@ func (s *session) nack(r *wire.Reply) *violation {
 		return nil
 	}
 	s.complain("wsstats: receiver refused events: "+r.Code+": "+r.Message, nil)
-	if s.numbers[0].rows > 0 { // what told of drops alone is not told again: it would be refused for ever
-		s.agent.mu.Lock()
-		s.agent.ring.unreport(s.numbers[0].dropped)
-		s.agent.mu.Unlock()
-		s.drop(0, reasonRefused)
-	}
+	s.refused(0)
 	s.answered(r.Nack)
 	return nil
+}
+
+// refused drops the events of the i-th number, which the receiver refused for good.
+func (s *session) refused(i int) {
+	if s.numbers[i].rows > 0 { // what told of drops alone is not told again: it would be refused for ever
+		s.agent.mu.Lock()
+		s.agent.ring.unreport(s.numbers[i].dropped)
+		s.agent.mu.Unlock()
+		s.drop(i, reasonRefused)
+	}
 }

@@ -2,6 +2,7 @@ package wsstats
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"time"
 
@@ -199,6 +200,25 @@ func TestResumeAfterFreesWhatWasTaken(t *testing.T) {
 	flushed(t, a)
 }
 
+// Red when: what was refused while nobody listened counts as acknowledged.
+func TestWelcomeTellsOfRefusals(t *testing.T) {
+	r := newReceiver(t, nil)
+	a := r.agent(batchOf(2))
+	recordMessages(a, nil, 1, 8)
+	p := r.welcomed(0)
+	for seq := range uint64(4) {
+		p.batch(seq + 1)
+	}
+	p.cut() // the ack of 1, the nack of 2 and the ack of 3 are lost
+	q := r.accept()
+	q.welcome(func(w *wire.Welcome) { w.ResumeAfter, w.Refused = 3, []uint64{2, 9} })
+	assert.Equal(t, []int64{7, 8}, sizes(q.batch(4)))
+	q.ack(4)
+	flushed(t, a)
+	assert.EqualValues(t, 6, a.Stats().Acknowledged)
+	assert.EqualValues(t, 2, a.Stats().Dropped["refused"])
+}
+
 func TestResumeAfterOfAnotherDrawsANewInstance(t *testing.T) {
 	r := newReceiver(t, nil)
 	a := r.agent(batchOf(2))
@@ -389,12 +409,9 @@ func TestTakenOverDrawsANewInstance(t *testing.T) {
 }
 
 func TestPoison(t *testing.T) {
-	ends := map[string]func(*peer){
-		"policy": func(p *peer) { p.close(websocket.ClosePolicyViolation, "malformed") },
-		"bug":    func(p *peer) { p.close(websocket.CloseInternalServerErr, "") },
-		"no close frame": func(p *peer) {
-			_ = p.ws.UnderlyingConn().Close()
-		},
+	ends := map[string]func(*peer){"no close frame": func(p *peer) { _ = p.ws.UnderlyingConn().Close() }}
+	for _, code := range []int{1002, 1003, 1007, 1008, 1009, 1011} {
+		ends[strconv.Itoa(code)] = func(p *peer) { p.close(code, "malformed") }
 	}
 	for name, end := range ends {
 		t.Run(name, func(t *testing.T) {

@@ -73,7 +73,9 @@ type Aggregator struct {
 	held   atomic.Int64 // series
 	folded atomic.Int64
 
-	mu        sync.Mutex // never held while a resource is locked
+	losing sync.Mutex // of who locks more than one resource
+
+	mu        sync.Mutex // no resource is waited for while it is held
 	resources map[string]*resource
 	order     []*resource // in the order in which they were made
 	overflow  *resource   // in order too
@@ -109,44 +111,80 @@ func New(cfg Config, scopeName, scopeVersion string, now func() time.Time) *Aggr
 // Where consume fails its error is returned, and the batch, its connections
 // included, was as good as not taken: a repeat counts once.
 func (a *Aggregator) Take(b *observed.Batch, consume func(pmetric.Metrics) error) error {
-	return a.change(b.Resource, consume, func(r *resource) { r.batch(b) })
+	a.sweep()
+	r := a.lock(b.Resource, nil)
+	defer r.mu.Unlock()
+	r.begin()
+	r.batch(b)
+	return a.handOn(consume, r)
+}
+
+// Loss is connections that an agent left open.
+type Loss struct {
+	Resource *observed.Resource // of the agent
+	Conns    []*observed.Conn
+	// Leave says that the connections only leave the gauge, as after the
+	// receiver's own goaway.
+	Leave bool
 }
 
 // Lost ends those of the connections that are counted as live: they leave the
 // gauge and are closed with the class agent_lost, which a real close that comes
-// later does not count again. With leave they only leave the gauge, as after
-// the receiver's own goaway. Consume and the error are those of Take.
-func (a *Aggregator) Lost(res *observed.Resource, conns []*observed.Conn, leave bool, consume func(pmetric.Metrics) error) error {
-	return a.change(res, consume, func(r *resource) { r.lost(conns, leave) })
+// later does not count again. Consume and the error are those of Take: it is
+// called once for all, and all were as good as not lost where it fails.
+func (a *Aggregator) Lost(losses []Loss, consume func(pmetric.Metrics) error) error {
+	if len(losses) > 1 { // who holds one resource and waits for another must be the only one
+		a.losing.Lock()
+		defer a.losing.Unlock()
+	}
+	a.sweep()
+	var held []*resource
+	defer func() {
+		for _, r := range held {
+			r.mu.Unlock()
+		}
+	}()
+	for i := range losses {
+		l := &losses[i]
+		r := a.lock(l.Resource, held)
+		if !slices.Contains(held, r) {
+			held = append(held, r)
+			r.begin()
+		}
+		r.lost(l.Conns, l.Leave)
+	}
+	return a.handOn(consume, held...)
 }
 
-func (a *Aggregator) change(res *observed.Resource, consume func(pmetric.Metrics) error, record func(*resource)) error {
-	now := a.now().UnixNano()
-	if a.cfg.Delta && a.sweepDue(now) {
-		a.Flush()
-	}
-	r := a.lock(res)
-	defer r.mu.Unlock()
+// handOn hands on what a batch added to resources that are locked.
+func (a *Aggregator) handOn(consume func(pmetric.Metrics) error, held ...*resource) error {
 	if !a.cfg.Delta {
-		r.now = max(now, r.now)
-		record(r)
 		return nil
 	}
-	r.now = max(now, r.now+1, r.floor+1) // no point of a stream is empty in time
-	record(r)
-	if md := r.batchMetrics(); md.ResourceMetrics().Len() > 0 {
-		if err := consume(md); err != nil {
+	md := pmetric.NewMetrics()
+	for _, r := range held {
+		r.appendBatch(md)
+	}
+	var err error
+	if md.ResourceMetrics().Len() > 0 {
+		err = consume(md)
+	}
+	for _, r := range held {
+		if err != nil {
 			r.rollback()
-			return err
+		} else {
+			r.commit()
 		}
 	}
-	r.commit()
-	return nil
+	return err
 }
 
 // Flush lets go of the series that are idle and returns the points of all
 // others. The start of a series is when it was made. A series does not go
 // before its last change was returned.
+//
+// Where the clock was set back to before the last flush, the points are the
+// last ones of their streams, and later ones are of streams that begin now.
 //
 // In delta mode it returns nothing; Take then calls it now and then.
 func (a *Aggregator) Flush() pmetric.Metrics {
@@ -180,6 +218,12 @@ func (a *Aggregator) Flush() pmetric.Metrics {
 // flush adds the cumulative points of all series.
 func (r *resource) flush(md pmetric.Metrics, now int64) {
 	r.now = max(now, r.now)
+	setBack := now < r.flushed
+	if setBack {
+		// What was taken since must not be lost, nor pass for a repeat of the last
+		// points in a backend that counts in milliseconds.
+		r.now = max(r.now, r.flushed+int64(time.Millisecond))
+	}
 	for _, s := range r.lists[connectionsActive] {
 		s.gauge.flushed = s.gauge.value.Load()
 	}
@@ -189,6 +233,10 @@ func (r *resource) flush(md pmetric.Metrics, now int64) {
 			s.dirty = false
 			s.exemplars.reset()
 		}
+	}
+	r.flushed = r.now
+	if setBack {
+		r.restart(now)
 	}
 }
 
@@ -202,10 +250,14 @@ func (a *Aggregator) Held() (series, resources int) {
 // Folded returns how many measurements went into an overflow series so far.
 func (a *Aggregator) Folded() int64 { return a.folded.Load() }
 
-// lock returns the resource's state, locked.
-func (a *Aggregator) lock(res *observed.Resource) *resource {
+// lock returns the resource's state, locked by this call or, if it is one of
+// those that are held, before.
+func (a *Aggregator) lock(res *observed.Resource, held []*resource) *resource {
 	for {
 		r := a.resource(res)
+		if slices.Contains(held, r) {
+			return r
+		}
 		r.mu.Lock()
 		if !r.gone {
 			return r
@@ -256,16 +308,19 @@ func (a *Aggregator) drop(r *resource, now int64) {
 	a.floor = max(a.floor, now)
 }
 
-func (a *Aggregator) sweepDue(now int64) bool {
-	every := int64(a.cfg.Expiration) / sweepsPerExpiration
-	if every == 0 {
-		return false
+// sweep lets go of what is idle in delta mode, now and then.
+func (a *Aggregator) sweep() {
+	if !a.cfg.Delta || a.cfg.Expiration == 0 {
+		return
 	}
+	now := a.now().UnixNano()
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if now-a.swept < every {
-		return false
+	due := now-a.swept >= int64(a.cfg.Expiration)/sweepsPerExpiration
+	if due {
+		a.swept = now
 	}
-	a.swept = now
-	return true
+	a.mu.Unlock()
+	if due {
+		a.Flush()
+	}
 }

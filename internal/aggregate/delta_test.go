@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -63,11 +64,64 @@ func TestARefusedLossCountsOnce(t *testing.T) {
 	h := newHarness(t, Config{Delta: true})
 	h.take(opened(c))
 	h.err = errRefused
-	require.ErrorIs(t, h.Lost(chat, []*observed.Conn{c}, false, h.consume), errRefused)
+	require.ErrorIs(t, h.Lost([]Loss{{chat, []*observed.Conn{c}, false}}, h.consume), errRefused)
 	assert.False(t, c.Ended)
 	h.err = nil
-	require.NoError(t, h.Lost(chat, []*observed.Conn{c}, false, h.consume))
+	require.NoError(t, h.Lost([]Loss{{chat, []*observed.Conn{c}, false}}, h.consume))
 	assert.Equal(t, []string{"ws.connections.active{ws.role=server} 0", "ws.connections.closed{ws.close.class=agent_lost} 1"}, lines(h.last))
+}
+
+// What many agents left is handed on at once, of two that share a resource too,
+// and as a whole or not at all.
+func TestLossesAreOneHandOver(t *testing.T) {
+	h := newHarness(t, Config{Delta: true})
+	conns := []*observed.Conn{{ID: "a"}, {ID: "b"}, {ID: "c"}}
+	another := observed.NewResource(nil, "another")
+	h.take(opened(conns[:2]...), &observed.Batch{Resource: another, Session: true, Opened: conns[2:]})
+	losses := []Loss{{chat, conns[:1], false}, {another, conns[2:], false}, {chat, conns[1:2], true}}
+	calls := 0
+	lose := func(err error) error {
+		return h.Lost(losses, func(md pmetric.Metrics) error {
+			calls++
+			assert.Equal(t, 2, md.ResourceMetrics().Len())
+			assert.Equal(t, []string{
+				"ws.connections.active{} 0", "ws.connections.active{} 0",
+				"ws.connections.closed{ws.close.class=agent_lost} 1", "ws.connections.closed{ws.close.class=agent_lost} 1",
+			}, lines(md))
+			return err
+		})
+	}
+	require.ErrorIs(t, lose(errRefused), errRefused)
+	for _, c := range conns {
+		assert.NotNil(t, c.Active, c.ID)
+		assert.False(t, c.Ended, c.ID)
+	}
+	require.NoError(t, lose(nil))
+	assert.Equal(t, 2, calls)
+	require.NoError(t, h.Lost(losses, nil), "nothing is left to hand on")
+}
+
+// Red when: two that hold a resource wait for each other's.
+func TestLossesOfTheSameResourcesAtOnce(t *testing.T) {
+	h := newHarness(t, Config{Delta: true})
+	resources := []*observed.Resource{chat, observed.NewResource(nil, "another"), observed.NewResource(nil, "third")}
+	taken := func(pmetric.Metrics) error { return nil }
+	var wg sync.WaitGroup
+	for n := range 4 {
+		wg.Go(func() {
+			for range 200 {
+				var losses []Loss
+				for i := range resources {
+					res := resources[(i*(1+n%2)+n)%3] // in different orders
+					c := &observed.Conn{}
+					assert.NoError(t, h.Take(&observed.Batch{Resource: res, Session: true, Opened: []*observed.Conn{c}}, taken))
+					losses = append(losses, Loss{Resource: res, Conns: []*observed.Conn{c}})
+				}
+				assert.NoError(t, h.Lost(losses, taken))
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestNothingIsConsumedOfABatchThatMakesNoPoint(t *testing.T) {

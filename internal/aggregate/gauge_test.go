@@ -54,7 +54,7 @@ func TestActiveConnections(t *testing.T) {
 	lost := func(leave bool, conns ...*observed.Conn) func(*harness) {
 		return func(h *harness) {
 			h.last = pmetric.NewMetrics()
-			require.NoError(h.t, h.Lost(chat, conns, leave, h.consume))
+			require.NoError(h.t, h.Lost([]Loss{{chat, conns, leave}}, h.consume))
 		}
 	}
 	steps := []step{
@@ -129,7 +129,7 @@ func TestLeaveKeepsTheConnectionOpen(t *testing.T) {
 	c := &observed.Conn{ID: "c", Role: client}
 	h := newHarness(t, Config{})
 	h.take(opened(c))
-	require.NoError(t, h.Lost(chat, []*observed.Conn{c}, true, nil))
+	require.NoError(t, h.Lost([]Loss{{chat, []*observed.Conn{c}, true}}, nil))
 	assert.Equal(t, []string{"ws.connections.active{ws.role=client} 0"}, h.points())
 	assert.False(t, c.Ended)
 	h.take(opened(c))
@@ -141,7 +141,7 @@ func TestLostOfAConnectionWhoseEndWasCounted(t *testing.T) {
 	h := newHarness(t, Config{})
 	h.take(opened(c), post(event{kind: wire.KindClose, conn: c}))
 	assert.Equal(t, 1, live(h, "client"), "a POST never moves the gauge")
-	require.NoError(t, h.Lost(chat, []*observed.Conn{c}, false, nil))
+	require.NoError(t, h.Lost([]Loss{{chat, []*observed.Conn{c}, false}}, nil))
 	assert.Equal(t, []string{"ws.connections.active{ws.role=client} 0", "ws.connections.closed{} 1"}, h.points())
 }
 
@@ -207,7 +207,7 @@ func TestAZeroIsFlushedBeforeTheGaugeGoes(t *testing.T) {
 	h.take(opened(c))
 	h.Flush()
 	another := observed.NewResource(nil, "other")
-	require.NoError(t, h.Lost(another, []*observed.Conn{c}, true, nil))
+	require.NoError(t, h.Lost([]Loss{{another, []*observed.Conn{c}, true}}, nil))
 	h.advance(time.Minute)
 	assert.Equal(t, []string{"ws.connections.active{ws.role=client} 0"}, h.points())
 	assert.Empty(t, h.points())

@@ -127,6 +127,73 @@ func TestExpiration(t *testing.T) {
 	}, starts())
 }
 
+// Red when: points stay at one time until a clock that was set back is there
+// again, what was taken since the last ones is lost or counts twice, or an
+// adjustment that no flush notices ends a stream.
+func TestTheClockIsSetBack(t *testing.T) {
+	const (
+		day = 24 * time.Hour
+		s   = time.Second
+		ms  = time.Millisecond
+	)
+	type flush struct {
+		after       time.Duration // by the clock: since the one before
+		sent        string
+		start, time time.Duration // since the beginning
+		activeFrom  time.Duration
+	}
+	for name, flushes := range map[string][]flush{
+		"a day ahead and back": {
+			{after: day, sent: "2", time: day},
+			{after: 10*s - day, sent: "3", time: day + ms},
+			{after: 10 * s, sent: "1", start: 20 * s, time: 20 * s, activeFrom: 10 * s},
+			{after: 10 * s, sent: "2", start: 20 * s, time: 30 * s, activeFrom: 10 * s},
+		},
+		"ahead and back between two flushes": {
+			{after: 10 * s, sent: "2", time: 10 * s},
+			{after: day, sent: "3", time: day + 10*s},
+			{after: -day, sent: "4", time: day + 10*s + ms},
+			{after: 10 * s, sent: "1", start: 20 * s, time: 20 * s, activeFrom: 10 * s},
+		},
+		"back": {
+			{after: -500 * s, sent: "2", time: ms},
+			{after: 10 * s, sent: "1", start: -490 * s, time: -490 * s, activeFrom: -500 * s},
+		},
+		"a little back": {
+			{after: 10 * s, sent: "2", time: 10 * s},
+			{after: 10*s - 9*s, sent: "3", time: 11 * s},
+			{after: 0, sent: "4", time: 11 * s},
+			{after: 10 * s, sent: "5", time: 21 * s},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t, Config{})
+			h.take(opened(&observed.Conn{ID: "c"}), post(event{kind: wire.KindSend}))
+			since := func(ts pcommon.Timestamp) time.Duration { return ts.AsTime().Sub(time.Unix(1000, 0)) }
+			for i, want := range flushes {
+				h.advance(want.after)
+				require.NoError(t, h.Take(post(event{kind: wire.KindSend}), h.consume))
+				seen := 0
+				each(h.Flush(), func(_ pcommon.Resource, m pmetric.Metric, p anyPoint) {
+					seen++
+					switch m.Name() {
+					case "ws.messages.sent":
+						assert.Equal(t, want.sent, p.value, "flush %d", i)
+						assert.Equal(t, want.start, since(p.start), "flush %d", i)
+					case "ws.connections.active":
+						assert.Equal(t, "1", p.value, "flush %d", i)
+						assert.Equal(t, want.activeFrom, since(p.start), "flush %d", i)
+					}
+					assert.Equal(t, want.time, since(p.time), "flush %d", i)
+				})
+				assert.Equal(t, 2, seen)
+			}
+			series, _ := h.Held()
+			assert.Equal(t, 2, series)
+		})
+	}
+}
+
 func TestWhatWasNotFlushedDoesNotExpire(t *testing.T) {
 	h := newHarness(t, Config{Expiration: time.Second})
 	require.NoError(t, h.Take(post(event{kind: wire.KindSend}), nil))

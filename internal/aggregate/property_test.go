@@ -277,7 +277,9 @@ func TestAllModesAddUpToTheModel(t *testing.T) {
 					s.want.add("ws.connections.closed", line("room.id", s.conns[i].User[0].Value.Str, "ws.close.class", classAgentLost), 1, 0)
 				}
 				s.leave(i)
-				step(func(consume func(pmetric.Metrics) error) error { return h.Lost(chat, s.conns[i:i+1], false, consume) })
+				step(func(consume func(pmetric.Metrics) error) error {
+					return h.Lost([]Loss{{chat, s.conns[i : i+1], false}}, consume)
+				})
 			}
 			if !cfg.Delta {
 				got.addPoints(t, h.Flush())
@@ -367,7 +369,7 @@ func TestConcurrentUse(t *testing.T) {
 					b.Resource = res
 					for a.Take(b, consume) != nil {
 					}
-					for a.Lost(res, []*observed.Conn{c}, i%2 == 0, consume) != nil {
+					for a.Lost([]Loss{{res, []*observed.Conn{c}, i%2 == 0}}, consume) != nil {
 					}
 				}
 			})

@@ -19,10 +19,11 @@ type resource struct {
 	agg      *Aggregator
 	observed *observed.Resource // nil: the overflow resource
 
-	mu    sync.Mutex
-	gone  bool  // not held any more: look again
-	now   int64 // Unix ns: of the batch in hand; only goes up
-	floor int64 // Unix ns: no delta point of a stream that is not held ends after it
+	mu      sync.Mutex
+	gone    bool  // not held any more: look again
+	now     int64 // Unix ns: of the batch in hand; only goes up, but for a restart
+	flushed int64 // Unix ns: of the last points, in cumulative mode
+	floor   int64 // Unix ns: no delta point of a stream that is not held ends after it
 
 	enums  map[key]*series    // without text
 	texts  map[string]*series // by the bytes of the key and the text
@@ -47,6 +48,33 @@ type change struct {
 	pingTimed, ended bool
 	moved            *gauge // by delta
 	delta            int64
+}
+
+// begin begins a batch.
+func (r *resource) begin() {
+	least := r.now
+	if r.agg.cfg.Delta {
+		least = max(r.now, r.floor) + 1 // no point of a stream is empty in time
+	}
+	r.now = max(r.agg.now().UnixNano(), least)
+}
+
+// restart lets all cumulative streams begin anew: the clock was set back, and
+// points that go on from the last ones would all be of the same time until it
+// is there again. What they had was handed on.
+func (r *resource) restart(now int64) {
+	r.now, r.flushed = now, now
+	for m := range r.lists {
+		r.lists[m] = slices.DeleteFunc(r.lists[m], func(s *series) bool {
+			if s.gauge == nil {
+				r.forget(s)
+				return true
+			}
+			s.start, s.touched = now, now
+			s.gauge.changed.Store(now)
+			return false
+		})
+	}
 }
 
 // find returns the series, the overflow series of its metric where the limit
@@ -186,15 +214,14 @@ func (r *resource) note(c change) {
 	}
 }
 
-// batchMetrics makes the points of the batch in hand.
-func (r *resource) batchMetrics() pmetric.Metrics {
-	md := pmetric.NewMetrics()
+// appendBatch adds the points of the batch in hand, if there are any.
+func (r *resource) appendBatch(md pmetric.Metrics) {
 	changed := len(r.foreign) > 0
 	for _, list := range r.touched {
 		changed = changed || len(list) > 0
 	}
 	if !changed {
-		return md
+		return
 	}
 	// The live connections are restated beside what is new: a value that does
 	// not change for long would else go stale in a backend.
@@ -209,7 +236,6 @@ func (r *resource) batchMetrics() pmetric.Metrics {
 		lists[connectionsActive] = []*series{g.series}
 		g.owner.appendTo(md, &lists, r.now)
 	}
-	return md
 }
 
 // commit ends a batch whose points were taken, rollback one whose were not:

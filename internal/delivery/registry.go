@@ -110,23 +110,32 @@ func (r *Registry[S]) Len() int {
 
 // Sweep gives up instances that have been away for longer than the grace, and
 // forgets those that have been for longer than the ttl or are too many: first
-// those that are given up. It calls giveUp while nobody else holds the
-// instance; where that fails the next sweep tries again, unless it was told
-// that this is the last time, since memory is bounded whatever fails.
-func (r *Registry[S]) Sweep(now time.Time, giveUp func(i *Instance[S], last bool) bool) {
-	for _, i := range r.overdue(now) {
+// those that are given up. It calls giveUp with at most together of them at
+// once, while nobody else holds them; where that fails the next sweep tries
+// again, unless it was told that this is the last time, since memory is
+// bounded whatever fails.
+func (r *Registry[S]) Sweep(now time.Time, together int, giveUp func(all []*Instance[S], last bool) bool) {
+	for due := r.overdue(now); len(due) > 0; {
+		n := min(len(due), together)
 		r.mu.Lock()
-		last := r.away.Len() > r.max
+		excess := r.away.Len() - r.max
 		r.mu.Unlock()
-		ok := giveUp(i, last)
+		last := excess > 0
+		if last {
+			n = min(n, excess)
+		}
+		ok := giveUp(due[:n], last)
 		r.mu.Lock()
-		<-i.hold
-		if i.place != nil && (ok || last) {
-			r.away.Remove(i.place)
-			i.gone = true
-			i.place = r.gone.PushBack(i)
+		for _, i := range due[:n] {
+			<-i.hold
+			if i.place != nil && (ok || last) {
+				r.away.Remove(i.place)
+				i.gone = true
+				i.place = r.gone.PushBack(i)
+			}
 		}
 		r.mu.Unlock()
+		due = due[n:]
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -22,6 +22,8 @@ type state struct {
 const (
 	grace = 10 * time.Second
 	ttl   = time.Minute
+
+	together = 4 // are given up at once
 )
 
 var start = time.Unix(1_000_000, 0)
@@ -43,9 +45,11 @@ func visit(r *Registry[*state], k Key, now time.Time) *Instance[*state] {
 // sweep returns the instances that were given up.
 func sweep(r *Registry[*state], now time.Time, ok bool) []string {
 	given := []string{}
-	r.Sweep(now, func(i *Instance[*state], _ bool) bool {
-		given = append(given, i.Key.Instance)
-		i.State.given++
+	r.Sweep(now, together, func(all []*Instance[*state], _ bool) bool {
+		for _, i := range all {
+			given = append(given, i.Key.Instance)
+			i.State.given++
+		}
 		return ok
 	})
 	return given
@@ -145,6 +149,30 @@ func TestGivingUpIsTriedAgain(t *testing.T) {
 	assert.Zero(t, r.Len())
 }
 
+// Many are given up together, up to a number, and those that are too many for
+// another try apart from the others.
+func TestGivenUpTogether(t *testing.T) {
+	r := newTestRegistry(6)
+	for n := range 12 {
+		visit(r, key(n), start)
+	}
+	type call struct {
+		n    int
+		last bool
+	}
+	sweep := func(ok bool) (calls []call) {
+		r.Sweep(start.Add(grace), together, func(all []*Instance[*state], last bool) bool {
+			calls = append(calls, call{len(all), last})
+			return ok
+		})
+		return calls
+	}
+	assert.Equal(t, []call{{4, true}, {2, true}, {4, false}, {2, false}}, sweep(false))
+	assert.Equal(t, []call{{4, false}, {2, false}}, sweep(false), "all of a hand-over that failed come again")
+	assert.Equal(t, []call{{4, false}, {2, false}}, sweep(true))
+	assert.Empty(t, sweep(true))
+}
+
 func TestTooManyAreAway(t *testing.T) {
 	r := newTestRegistry(3)
 	for n := range 5 {
@@ -186,8 +214,8 @@ func TestAClaimDuringASweep(t *testing.T) {
 		i := visit(r, key(1), start)
 		holding := make(chan struct{})
 		var wg sync.WaitGroup
-		r.Sweep(start.Add(grace), func(swept *Instance[*state], _ bool) bool {
-			assert.Same(t, i, swept)
+		r.Sweep(start.Add(grace), together, func(swept []*Instance[*state], _ bool) bool {
+			assert.Equal(t, []*Instance[*state]{i}, swept)
 			assert.Same(t, i, r.Claim(key(1), func() {}))
 			select {
 			case i.Hold() <- struct{}{}:
@@ -243,8 +271,10 @@ func TestRegistryUnderLoad(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				r.Sweep(now(), func(i *Instance[*state], _ bool) bool {
-					work(i)
+				r.Sweep(now(), together, func(all []*Instance[*state], _ bool) bool {
+					for _, i := range all {
+						work(i)
+					}
 					return random.IntN(3) > 0
 				})
 				_ = r.Len()

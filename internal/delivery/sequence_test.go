@@ -48,3 +48,28 @@ func TestSequence(t *testing.T) {
 	s.Taken(3)
 	assert.EqualValues(t, 5, s.Last(), "it never goes back")
 }
+
+// Red when: what was refused is forgotten before the agent has heard of it, or
+// never is.
+func TestRefused(t *testing.T) {
+	var s Sequence
+	s.Taken(1)
+	s.Refuse(2)
+	s.Taken(3)
+	s.Refuse(4)
+	assert.Equal(t, []uint64{2, 4}, s.Refused())
+	assert.EqualValues(t, 4, s.Last())
+	v, _ := s.Judge(2)
+	assert.Equal(t, Duplicate, v)
+	s.Heard(1)
+	assert.Equal(t, []uint64{2, 4}, s.Refused())
+	s.Heard(3)
+	assert.Equal(t, []uint64{4}, s.Refused())
+	s.Heard(4)
+	assert.Empty(t, s.Refused())
+	for seq := uint64(5); seq < 5+2*maxRefused; seq++ {
+		s.Refuse(seq)
+	}
+	assert.Len(t, s.Refused(), maxRefused)
+	assert.EqualValues(t, 5+2*maxRefused-1, s.Refused()[maxRefused-1], "the last ones")
+}
