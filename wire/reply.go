@@ -24,7 +24,7 @@ type Reply struct {
 
 // Welcome answers a hello.
 type Welcome struct {
-	ResumeAfter       uint64   `json:"resume_after"` // the last number taken from this instance, 0: none known
+	ResumeAfter       uint64   `json:"resume_after"`      // the last number taken from this instance, 0: none known
 	Refused           []uint64 `json:"refused,omitempty"` // numbers up to it that were refused for good, whose nack may not have been heard
 	MaxMessageBytes   int64    `json:"max_message_bytes"`
 	MaxEvents         int      `json:"max_events"`
