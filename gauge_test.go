@@ -95,7 +95,9 @@ func closedBy(all []pmetric.Metrics) map[string]int64 {
 	return counts
 }
 
-func TestGaugeOfAnAgentThatVanishes(t *testing.T) {
+func TestGaugeOfAnAgentThatVanishes(t *testing.T) { eachEncoding(t, testGaugeOfAnAgentThatVanishes) }
+
+func testGaugeOfAnAgentThatVanishes(t *testing.T, e encoding) {
 	forBothTemporalities(t, gone, func(t *testing.T, g gaugeCase) {
 		a, _ := g.greet("i1")
 		a.take(handshake(1, "c1"))
@@ -114,7 +116,9 @@ func TestGaugeOfAnAgentThatVanishes(t *testing.T) {
 	})
 }
 
-func TestGaugeOfAnAgentThatComesBack(t *testing.T) {
+func TestGaugeOfAnAgentThatComesBack(t *testing.T) { eachEncoding(t, testGaugeOfAnAgentThatComesBack) }
+
+func testGaugeOfAnAgentThatComesBack(t *testing.T, e encoding) {
 	forBothTemporalities(t, patient, func(t *testing.T, g gaugeCase) {
 		a, _ := g.greet("i1")
 		a.take(handshake(1, "c1"))
@@ -127,7 +131,9 @@ func TestGaugeOfAnAgentThatComesBack(t *testing.T) {
 	})
 }
 
-func TestGaugeOfAnAgentThatRestarts(t *testing.T) {
+func TestGaugeOfAnAgentThatRestarts(t *testing.T) { eachEncoding(t, testGaugeOfAnAgentThatRestarts) }
+
+func testGaugeOfAnAgentThatRestarts(t *testing.T, e encoding) {
 	forBothTemporalities(t, gone, func(t *testing.T, g gaugeCase) {
 		a, _ := g.greet("i1")
 		a.take(handshake(1, "c1"))
@@ -138,7 +144,9 @@ func TestGaugeOfAnAgentThatRestarts(t *testing.T) {
 	})
 }
 
-func TestGaugeOfAnAnonymousAgent(t *testing.T) {
+func TestGaugeOfAnAnonymousAgent(t *testing.T) { eachEncoding(t, testGaugeOfAnAnonymousAgent) }
+
+func testGaugeOfAnAnonymousAgent(t *testing.T, e encoding) {
 	forBothTemporalities(t, patient, func(t *testing.T, g gaugeCase) {
 		a := g.dial(nil)
 		a.take(handshake(1, "c1"))
@@ -151,7 +159,9 @@ func TestGaugeOfAnAnonymousAgent(t *testing.T) {
 
 // An agent that the receiver itself sent away goes on elsewhere: its
 // connections are not lost.
-func TestGaugeAfterGoAway(t *testing.T) {
+func TestGaugeAfterGoAway(t *testing.T) { eachEncoding(t, testGaugeAfterGoAway) }
+
+func testGaugeAfterGoAway(t *testing.T, e encoding) {
 	old := func(cfg *Config) {
 		gone(cfg)
 		cfg.Keepalive.MaxConnectionAge, cfg.Keepalive.MaxConnectionAgeJitter = 200*time.Millisecond, 0
@@ -188,15 +198,17 @@ func TestGaugeAfterGoAway(t *testing.T) {
 }
 
 // The pipeline may refuse the news of a loss: it is told again until it takes it.
-func TestLossThatThePipelineRefuses(t *testing.T) {
+func TestLossThatThePipelineRefuses(t *testing.T) { eachEncoding(t, testLossThatThePipelineRefuses) }
+
+func testLossThatThePipelineRefuses(t *testing.T, e encoding) {
 	for _, hello := range []bool{true, false} {
 		t.Run(fmt.Sprintf("hello %v", hello), func(t *testing.T) {
 			metrics := &scriptedMetrics{errs: scriptedConsumer{errs: []error{nil, errors.New("full"), errors.New("full")}}}
-			r := startReceiver(t, testOptions{metrics: metrics, config: func(cfg *Config) {
+			r := startReceiver(t, testOptions{encoding: e, metrics: metrics, config: func(cfg *Config) {
 				cfg.Metrics.Temporality = delta
 				gone(cfg)
 			}})
-			a := r.dial(nil)
+			a := r.join()
 			if hello {
 				a.send(`{"hello":{"instance":"i1"}}`)
 				require.NotNil(t, a.reply().Welcome)

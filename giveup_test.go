@@ -29,11 +29,16 @@ const (
 
 // Red when: a message that is refused for good leaves its connections open.
 func TestCloseThatIsRefusedForGoodLeavesTheGauge(t *testing.T) {
+	eachEncoding(t, testCloseThatIsRefusedForGoodLeavesTheGauge)
+}
+
+func testCloseThatIsRefusedForGoodLeavesTheGauge(t *testing.T, e encoding) {
 	for _, temporality := range []string{cumulative, delta} {
 		t.Run(temporality, func(t *testing.T) {
 			r := startReceiver(t, testOptions{
-				traces: &scriptedConsumer{errs: []error{nil, consumererror.NewPermanent(errors.New("bad"))}},
-				config: func(cfg *Config) { cfg.Metrics.Temporality = temporality },
+				encoding: e,
+				traces:   &scriptedConsumer{errs: []error{nil, consumererror.NewPermanent(errors.New("bad"))}},
+				config:   func(cfg *Config) { cfg.Metrics.Temporality = temporality },
 			})
 			a, _ := r.greet("i1")
 			a.send(handshakeBatch)
@@ -50,8 +55,10 @@ func TestCloseThatIsRefusedForGoodLeavesTheGauge(t *testing.T) {
 }
 
 // Red when: each agent's leaving is a hand-over of its own.
-func TestAllAgentsLeaveInOneHandOver(t *testing.T) {
-	r := startReceiver(t, testOptions{config: func(cfg *Config) { cfg.Metrics.Temporality = delta }})
+func TestAllAgentsLeaveInOneHandOver(t *testing.T) { eachEncoding(t, testAllAgentsLeaveInOneHandOver) }
+
+func testAllAgentsLeaveInOneHandOver(t *testing.T, e encoding) {
+	r := startReceiver(t, testOptions{encoding: e, config: func(cfg *Config) { cfg.Metrics.Temporality = delta }})
 	for i := range 3 {
 		a, _ := r.greet(fmt.Sprintf("i%d", i))
 		a.send(handshakeBatch)
@@ -69,10 +76,14 @@ func TestAllAgentsLeaveInOneHandOver(t *testing.T) {
 // Red when: each agent that stays away is a hand-over of its own, or one that is
 // refused is not tried again.
 func TestAgentsThatStayAwayAreGivenUpInOneHandOver(t *testing.T) {
+	eachEncoding(t, testAgentsThatStayAwayAreGivenUpInOneHandOver)
+}
+
+func testAgentsThatStayAwayAreGivenUpInOneHandOver(t *testing.T, e encoding) {
 	const agents = 20
 	clock := &jumpingClock{}
 	lost := &lostConsumer{refusals: 2}
-	r := startReceiver(t, testOptions{now: clock.now, metrics: lost, config: func(cfg *Config) {
+	r := startReceiver(t, testOptions{encoding: e, now: clock.now, metrics: lost, config: func(cfg *Config) {
 		cfg.Metrics.Temporality = delta
 		cfg.Delivery.ResumeGrace, cfg.Delivery.DedupeTTL = time.Hour, 10*time.Hour
 	}})

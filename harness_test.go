@@ -29,19 +29,21 @@ const waitFor, pollEvery = 30 * time.Second, 2 * time.Millisecond
 // testReceiver is a receiver on a free port with sinks behind it.
 type testReceiver struct {
 	*wsstatsReceiver
-	t       testing.TB
-	traces  *consumertest.TracesSink
-	metrics *consumertest.MetricsSink
+	t        testing.TB
+	encoding encoding
+	traces   *consumertest.TracesSink
+	metrics  *consumertest.MetricsSink
 }
 
 type testOptions struct {
-	config  func(*Config)
-	traces  consumer.Traces
-	metrics consumer.Metrics
-	host    component.Host
-	tel     *componenttest.Telemetry
-	logger  *zap.Logger
-	now     func() time.Time
+	encoding encoding // of its agents; by default encodings[0]
+	config   func(*Config)
+	traces   consumer.Traces
+	metrics  consumer.Metrics
+	host     component.Host
+	tel      *componenttest.Telemetry
+	logger   *zap.Logger
+	now      func() time.Time
 }
 
 func startReceiver(t testing.TB, o testOptions) *testReceiver {
@@ -62,7 +64,10 @@ func startReceiver(t testing.TB, o testOptions) *testReceiver {
 	if o.host == nil {
 		o.host = componenttest.NewNopHost()
 	}
-	tr := &testReceiver{t: t, traces: new(consumertest.TracesSink), metrics: new(consumertest.MetricsSink)}
+	if o.encoding.encode == nil {
+		o.encoding = encodings[0]
+	}
+	tr := &testReceiver{t: t, encoding: o.encoding, traces: new(consumertest.TracesSink), metrics: new(consumertest.MetricsSink)}
 	if o.traces == nil {
 		o.traces = tr.traces
 	}
@@ -98,8 +103,9 @@ func (tr *testReceiver) url() string {
 
 // testAgent is a hand-driven agent.
 type testAgent struct {
-	t    testing.TB
-	conn *websocket.Conn
+	t        testing.TB
+	conn     *websocket.Conn
+	encoding encoding
 }
 
 func (tr *testReceiver) dial(header http.Header, subprotocols ...string) *testAgent {
@@ -109,22 +115,38 @@ func (tr *testReceiver) dial(header http.Header, subprotocols ...string) *testAg
 	require.NoError(tr.t, err)
 	_ = resp.Body.Close()
 	tr.t.Cleanup(func() { _ = conn.Close() })
-	return &testAgent{t: tr.t, conn: conn}
+	e := encodings[0]
+	if conn.Subprotocol() == tr.encoding.subprotocol {
+		e = tr.encoding
+	}
+	return &testAgent{t: tr.t, conn: conn, encoding: e}
+}
+
+// join connects in the encoding of the receiver's test.
+func (tr *testReceiver) join() *testAgent {
+	tr.t.Helper()
+	return tr.dial(nil, tr.encoding.subprotocol)
 }
 
 // greet says hello and returns the welcome.
 func (tr *testReceiver) greet(instance string) (*testAgent, *wire.Welcome) {
 	tr.t.Helper()
-	a := tr.dial(nil, wire.SubprotocolJSON)
+	a := tr.join()
 	a.send(`{"hello":{"instance":"` + instance + `","resource":{"service.name":"chat"}}}`)
 	welcome := a.reply().Welcome
 	require.NotNil(tr.t, welcome)
 	return a, welcome
 }
 
+// send sends a message that is written in JSON here, in the agent's encoding. In
+// JSON it may be what no encoder makes.
 func (a *testAgent) send(message string) {
 	a.t.Helper()
-	require.NoError(a.t, a.conn.WriteMessage(websocket.TextMessage, []byte(message)))
+	kind, data := websocket.TextMessage, []byte(message)
+	if a.encoding.opcode == opBinary {
+		kind, data = websocket.BinaryMessage, a.encoding.transcode(a.t, message)
+	}
+	require.NoError(a.t, a.conn.WriteMessage(kind, data))
 }
 
 // reply returns the next reply that is no heartbeat.

@@ -53,6 +53,14 @@ var encodings = []encoding{
 	{wire.SubprotocolJSON, opText, func(m *wire.Message) []byte { return wire.AppendJSON(nil, m) }},
 }
 
+// transcode turns a message that is written in JSON into the encoding.
+func (e encoding) transcode(t testing.TB, text string) []byte {
+	t.Helper()
+	var m wire.Message
+	require.NoError(t, new(wire.Decoder).DecodeJSON([]byte(text), &m), text)
+	return e.encode(&m)
+}
+
 func eachEncoding(t *testing.T, run func(t *testing.T, e encoding)) {
 	t.Helper()
 	for _, e := range encodings {
@@ -143,9 +151,7 @@ func (h *hostile) say(messages ...string) {
 
 func (h *hostile) frame(text string) []byte {
 	h.Helper()
-	var m wire.Message
-	require.NoError(h, new(wire.Decoder).DecodeJSON([]byte(text), &m), text)
-	return rawFrame(fin|h.encoding.opcode, string(h.encoding.encode(&m)))
+	return rawFrame(fin|h.encoding.opcode, string(h.encoding.transcode(h, text)))
 }
 
 // greet joins and says hello.

@@ -39,8 +39,10 @@ func TestOneLineTypedByHandMakesASpan(t *testing.T) {
 	assert.EqualValues(t, 1, sumOf(r.metrics.AllMetrics(), "ws.messages.sent"))
 }
 
-func TestAcknowledgements(t *testing.T) {
-	r := startReceiver(t, testOptions{})
+func TestAcknowledgements(t *testing.T) { eachEncoding(t, testAcknowledgements) }
+
+func testAcknowledgements(t *testing.T, e encoding) {
+	r := startReceiver(t, testOptions{encoding: e})
 	a, welcome := r.greet("i1")
 	assert.Zero(t, welcome.ResumeAfter)
 	assert.Equal(t, []string{"traces", "metrics"}, welcome.Signals)
@@ -70,8 +72,12 @@ func TestAcknowledgements(t *testing.T) {
 }
 
 func TestAnonymousNumbersAreNotRemembered(t *testing.T) {
-	r := startReceiver(t, testOptions{})
-	a := r.dial(nil)
+	eachEncoding(t, testAnonymousNumbersAreNotRemembered)
+}
+
+func testAnonymousNumbersAreNotRemembered(t *testing.T, e encoding) {
+	r := startReceiver(t, testOptions{encoding: e})
+	a := r.join()
 	for range 2 {
 		a.send(batch(7, "c", 1))
 		assert.Equal(t, wire.Reply{Ack: 7}, a.reply())
@@ -131,14 +137,16 @@ func TestViolationsEndTheSession(t *testing.T) {
 	}
 }
 
-func TestNumberBeforeTheWelcome(t *testing.T) {
+func TestNumberBeforeTheWelcome(t *testing.T) { eachEncoding(t, testNumberBeforeTheWelcome) }
+
+func testNumberBeforeTheWelcome(t *testing.T, e encoding) {
 	// The older session's message is in hand, so the welcome of the newer one waits.
 	gate := newGatedConsumer()
-	r := startReceiver(t, testOptions{traces: gate})
+	r := startReceiver(t, testOptions{encoding: e, traces: gate})
 	older, _ := r.greet("i1")
 	older.send(batch(1, "c", 1))
 	<-gate.entered
-	newer := r.dial(nil)
+	newer := r.join()
 	newer.send(`{"hello":{"instance":"i1"}}`)
 	older.expectClose(1008)
 	newer.send(batch(2, "c", 2))
@@ -159,14 +167,16 @@ func (tr *testReceiver) received(sessions int, n uint64) bool {
 	return sessions == 0
 }
 
-func TestTakeover(t *testing.T) {
+func TestTakeover(t *testing.T) { eachEncoding(t, testTakeover) }
+
+func testTakeover(t *testing.T, e encoding) {
 	gate := newGatedConsumer()
-	r := startReceiver(t, testOptions{traces: gate, config: func(cfg *Config) { cfg.Keepalive.Heartbeat = 100 * time.Millisecond }})
+	r := startReceiver(t, testOptions{encoding: e, traces: gate, config: func(cfg *Config) { cfg.Keepalive.Heartbeat = 100 * time.Millisecond }})
 	older, _ := r.greet("i1")
 	older.send(batch(1, "c", 1))
 	<-gate.entered
 	older.send(batch(2, "c", 2))
-	newer := r.dial(nil)
+	newer := r.join()
 	newer.send(`{"hello":{"instance":"i1"}}`)
 	older.expectClose(1008)
 
@@ -179,7 +189,9 @@ func TestTakeover(t *testing.T) {
 	assert.EqualValues(t, 1, welcome.ResumeAfter, "what was in hand counts, what waited does not")
 }
 
-func TestRefusals(t *testing.T) {
+func TestRefusals(t *testing.T) { eachEncoding(t, testRefusals) }
+
+func testRefusals(t *testing.T, e encoding) {
 	for _, tt := range []struct {
 		name string
 		err  error
@@ -189,7 +201,7 @@ func TestRefusals(t *testing.T) {
 		{"for good", consumererror.NewPermanent(errors.New("bad")), wire.Reply{Nack: 1, Code: wire.CodeRefused, Message: "the pipeline refused the data for good"}},
 	} {
 		t.Run("traces "+tt.name, func(t *testing.T) {
-			r := startReceiver(t, testOptions{traces: &scriptedConsumer{errs: []error{tt.err}}})
+			r := startReceiver(t, testOptions{encoding: e, traces: &scriptedConsumer{errs: []error{tt.err}}})
 			a, _ := r.greet("i1")
 			a.send(batch(1, "c", 1))
 			assert.Equal(t, tt.want, a.reply())
@@ -197,7 +209,7 @@ func TestRefusals(t *testing.T) {
 			assert.Equal(t, wire.Reply{Ack: 1, Duplicate: !tt.want.Retryable}, a.reply())
 		})
 		t.Run("metrics "+tt.name, func(t *testing.T) {
-			r := startReceiver(t, testOptions{metrics: &scriptedConsumer{errs: []error{tt.err}}, config: func(cfg *Config) { cfg.Metrics.Temporality = delta }})
+			r := startReceiver(t, testOptions{encoding: e, metrics: &scriptedConsumer{errs: []error{tt.err}}, config: func(cfg *Config) { cfg.Metrics.Temporality = delta }})
 			a, _ := r.greet("i1")
 			a.send(batch(1, "c", 1))
 			assert.Equal(t, tt.want, a.reply())
@@ -208,9 +220,11 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-func TestGoBackN(t *testing.T) {
+func TestGoBackN(t *testing.T) { eachEncoding(t, testGoBackN) }
+
+func testGoBackN(t *testing.T, e encoding) {
 	gate := newGatedConsumer()
-	r := startReceiver(t, testOptions{traces: gate})
+	r := startReceiver(t, testOptions{encoding: e, traces: gate})
 	a, _ := r.greet("i1")
 	a.send(batch(1, "c", 1))
 	<-gate.entered
@@ -254,9 +268,11 @@ func TestABareEventHasNoNumber(t *testing.T) {
 	assert.Zero(t, s.unanswered, "in the window")
 }
 
-func TestWindow(t *testing.T) {
+func TestWindow(t *testing.T) { eachEncoding(t, testWindow) }
+
+func testWindow(t *testing.T, e encoding) {
 	gate := newGatedConsumer()
-	r := startReceiver(t, testOptions{traces: gate, config: func(cfg *Config) {
+	r := startReceiver(t, testOptions{encoding: e, traces: gate, config: func(cfg *Config) {
 		cfg.Limits.MessageBytes, cfg.Delivery.WindowBytes = 1024, 1024
 	}})
 	a, welcome := r.greet("i1")
@@ -270,9 +286,11 @@ func TestWindow(t *testing.T) {
 	gate.release <- nil
 }
 
-func TestBudget(t *testing.T) {
+func TestBudget(t *testing.T) { eachEncoding(t, testBudget) }
+
+func testBudget(t *testing.T, e encoding) {
 	gate := newGatedConsumer()
-	r := startReceiver(t, testOptions{traces: gate, config: func(cfg *Config) {
+	r := startReceiver(t, testOptions{encoding: e, traces: gate, config: func(cfg *Config) {
 		cfg.Limits.MessageBytes, cfg.Delivery.BudgetBytes = 1024, 1024
 	}})
 	first, _ := r.greet("i1")
@@ -294,8 +312,12 @@ func TestBudget(t *testing.T) {
 }
 
 func TestHeartbeatsWhileThePipelineBlocks(t *testing.T) {
+	eachEncoding(t, testHeartbeatsWhileThePipelineBlocks)
+}
+
+func testHeartbeatsWhileThePipelineBlocks(t *testing.T, e encoding) {
 	gate := newGatedConsumer()
-	r := startReceiver(t, testOptions{traces: gate, config: func(cfg *Config) { cfg.Keepalive.Heartbeat = 100 * time.Millisecond }})
+	r := startReceiver(t, testOptions{encoding: e, traces: gate, config: func(cfg *Config) { cfg.Keepalive.Heartbeat = 100 * time.Millisecond }})
 	a, _ := r.greet("i1")
 	a.send(batch(1, "c", 1))
 	<-gate.entered
@@ -306,8 +328,10 @@ func TestHeartbeatsWhileThePipelineBlocks(t *testing.T) {
 	assert.Equal(t, wire.Reply{Ack: 1}, a.reply())
 }
 
-func TestMaxConnectionAge(t *testing.T) {
-	r := startReceiver(t, testOptions{config: func(cfg *Config) {
+func TestMaxConnectionAge(t *testing.T) { eachEncoding(t, testMaxConnectionAge) }
+
+func testMaxConnectionAge(t *testing.T, e encoding) {
+	r := startReceiver(t, testOptions{encoding: e, config: func(cfg *Config) {
 		cfg.Keepalive.MaxConnectionAge = 50 * time.Millisecond
 		cfg.Keepalive.Heartbeat = 100 * time.Millisecond
 	}})
@@ -328,8 +352,10 @@ func TestDeadAgentIsFound(t *testing.T) {
 // Nothing is consumed after Shutdown returns, and what was acknowledged is in
 // the sink. Red when: the session acknowledges before the consumer took the
 // message, or Shutdown does not wait for the worker.
-func TestShutdownWithAgentsSending(t *testing.T) {
-	r := startReceiver(t, testOptions{config: func(cfg *Config) { cfg.Metrics.Temporality = delta }})
+func TestShutdownWithAgentsSending(t *testing.T) { eachEncoding(t, testShutdownWithAgentsSending) }
+
+func testShutdownWithAgentsSending(t *testing.T, e encoding) {
+	r := startReceiver(t, testOptions{encoding: e, config: func(cfg *Config) { cfg.Metrics.Temporality = delta }})
 	var wg sync.WaitGroup
 	var acked [4]atomic.Uint64
 	for i := range acked {
@@ -393,9 +419,11 @@ func TestShutdownWithAgentsSending(t *testing.T) {
 	assert.EqualValues(t, spans, sent, "and in the metrics")
 }
 
-func TestShutdownHonoursItsDeadline(t *testing.T) {
+func TestShutdownHonoursItsDeadline(t *testing.T) { eachEncoding(t, testShutdownHonoursItsDeadline) }
+
+func testShutdownHonoursItsDeadline(t *testing.T, e encoding) {
 	gate := newGatedConsumer()
-	r := startReceiver(t, testOptions{traces: gate})
+	r := startReceiver(t, testOptions{encoding: e, traces: gate})
 	a, _ := r.greet("i1")
 	a.send(batch(1, "c", 1))
 	<-gate.entered
@@ -408,8 +436,10 @@ func TestShutdownHonoursItsDeadline(t *testing.T) {
 	r.wsstatsReceiver.server = nil
 }
 
-func TestGoAwayOnShutdown(t *testing.T) {
-	r := startReceiver(t, testOptions{})
+func TestGoAwayOnShutdown(t *testing.T) { eachEncoding(t, testGoAwayOnShutdown) }
+
+func testGoAwayOnShutdown(t *testing.T, e encoding) {
+	r := startReceiver(t, testOptions{encoding: e})
 	a, _ := r.greet("i1")
 	done := make(chan struct{})
 	go func() { defer close(done); r.stopNow() }()
@@ -461,9 +491,13 @@ func (s *scriptedConsumer) ConsumeMetrics(context.Context, pmetric.Metrics) erro
 
 // Red when: what was read before the agent's close is thrown away.
 func TestEventsBeforeTheAgentsCloseCount(t *testing.T) {
+	eachEncoding(t, testEventsBeforeTheAgentsCloseCount)
+}
+
+func testEventsBeforeTheAgentsCloseCount(t *testing.T, e encoding) {
 	gate := newGatedConsumer()
-	r := startReceiver(t, testOptions{traces: gate})
-	a := r.dial(nil)
+	r := startReceiver(t, testOptions{encoding: e, traces: gate})
+	a := r.join()
 	a.send(`{"event":"send"}`)
 	<-gate.entered
 	a.send(`{"event":"receive"}`)

@@ -98,8 +98,10 @@ func (tr *testReceiver) inLine(n int) {
 	}, waitFor, pollEvery)
 }
 
-func TestMessagesWaitForMemory(t *testing.T) {
-	r, give := occupied(t, testOptions{config: func(cfg *Config) { cfg.Keepalive.Heartbeat = 100 * time.Millisecond }})
+func TestMessagesWaitForMemory(t *testing.T) { eachEncoding(t, testMessagesWaitForMemory) }
+
+func testMessagesWaitForMemory(t *testing.T, e encoding) {
+	r, give := occupied(t, testOptions{encoding: e, config: func(cfg *Config) { cfg.Keepalive.Heartbeat = 100 * time.Millisecond }})
 	a, _ := r.greet("i1") // which is welcome all the same
 	a.send(batch(1, "c", 1))
 	a.send(batch(2, "c", 2))
@@ -130,8 +132,10 @@ func (t *translations) idle() bool {
 }
 
 // An agent that is gone is no reason to lose what it sent.
-func TestMessagesOfAnAgentThatLeft(t *testing.T) {
-	r, give := occupied(t, testOptions{})
+func TestMessagesOfAnAgentThatLeft(t *testing.T) { eachEncoding(t, testMessagesOfAnAgentThatLeft) }
+
+func testMessagesOfAnAgentThatLeft(t *testing.T, e encoding) {
+	r, give := occupied(t, testOptions{encoding: e})
 	a, _ := r.greet("i1")
 	a.send(batch(1, "c", 1))
 	a.send(batch(2, "c", 2))
@@ -145,7 +149,11 @@ func TestMessagesOfAnAgentThatLeft(t *testing.T) {
 // Red when: a session that is ended does not leave the line, so that the next
 // one of its instance waits for it.
 func TestTakeoverOfASessionThatWaitsForMemory(t *testing.T) {
-	r, give := occupied(t, testOptions{})
+	eachEncoding(t, testTakeoverOfASessionThatWaitsForMemory)
+}
+
+func testTakeoverOfASessionThatWaitsForMemory(t *testing.T, e encoding) {
+	r, give := occupied(t, testOptions{encoding: e})
 	a, _ := r.greet("i1")
 	a.send(batch(1, "c", 1))
 	r.inLine(1)
