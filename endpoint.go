@@ -56,7 +56,6 @@ type endpoint struct {
 
 func (r *wsstatsReceiver) newServer(ctx context.Context, host component.Host) (*http.Server, error) {
 	e := &endpoint{r: r, upgrader: websocket.Upgrader{
-		HandshakeTimeout: r.cfg.Limits.HandshakeTimeout,
 		// Small buffers: an idle agent costs little, and messages are read into pooled memory.
 		ReadBufferSize:    256,
 		WriteBufferSize:   256,

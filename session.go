@@ -269,7 +269,7 @@ func (s *session) keepalive() {
 	if ping {
 		s.lastPing = now
 	}
-	beat := s.working && !s.draining
+	beat := s.working
 	idle := !s.working && now.Sub(s.lastHeard) >= s.r.cfg.Limits.IdleTimeout
 	old := s.maxAge > 0 && now.Sub(s.opened) >= s.maxAge
 	s.mu.Unlock()
@@ -293,7 +293,7 @@ func (s *session) flow() *wire.Flow {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	window := int64(0)
-	if !s.greeting {
+	if !s.greeting && !s.draining {
 		window = int64(s.r.cfg.Delivery.WindowBytes)
 	}
 	return &wire.Flow{WindowBytes: &window}

@@ -328,6 +328,26 @@ func testHeartbeatsWhileThePipelineBlocks(t *testing.T, e encoding) {
 	assert.Equal(t, wire.Reply{Ack: 1}, a.reply())
 }
 
+// Red when: an agent that waits for its answer during a drain hears nothing.
+func TestHeartbeatsGoOnAfterAGoAway(t *testing.T) { eachEncoding(t, testHeartbeatsGoOnAfterAGoAway) }
+
+func testHeartbeatsGoOnAfterAGoAway(t *testing.T, e encoding) {
+	gate := newGatedConsumer()
+	r := startReceiver(t, testOptions{encoding: e, traces: gate, config: func(cfg *Config) { cfg.Keepalive.Heartbeat = 100 * time.Millisecond }})
+	a, _ := r.greet("i1")
+	a.send(batch(1, "c", 1))
+	<-gate.entered
+	go r.sessions.all()[0].goAway("shutdown")
+	require.NotNil(t, a.reply().GoAway)
+	require.NoError(t, a.conn.SetReadDeadline(time.Now().Add(waitFor)))
+	_, data, err := a.conn.ReadMessage()
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"flow":{"window_bytes":0}}`, string(data))
+	close(gate.release)
+	assert.Equal(t, wire.Reply{Ack: 1}, a.reply())
+	a.expectClose(websocket.CloseGoingAway)
+}
+
 func TestMaxConnectionAge(t *testing.T) { eachEncoding(t, testMaxConnectionAge) }
 
 func testMaxConnectionAge(t *testing.T, e encoding) {
