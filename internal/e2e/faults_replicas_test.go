@@ -66,7 +66,7 @@ func TestRollingRestart(t *testing.T) {
 	replicas := startReplicas(t, b, 3)
 	proxy := startHAProxy(t, replicas)
 	const agents = 1000
-	l := startLoad(t, proxy.agents, "--duration=60s", "--rate=1000", "--connections=1000", "--agents=1000", "--batch-delay=1s")
+	l := startLoad(t, proxy.agents, "--duration=60s", "--rate=300", "--connections=1000", "--agents=1000", "--batch-delay=1s")
 	sessions := func() (all, most int) {
 		for _, c := range replicas {
 			n := c.sessions(t)
