@@ -92,8 +92,9 @@ format: $(LINTER) ## format every module
 	$(call each,$(CURDIR)/$(LINTER) fmt ./...)
 
 .PHONY: generate
-generate: ## generate code and documentation from metadata.yaml
+generate: ## generate code and documentation from metadata.yaml and protocol/wsstats.proto
 	@go generate ./...
+	@scripts/protogen
 
 .PHONY: cross
 cross: ## compile every module for linux, darwin and windows, amd64 and arm64

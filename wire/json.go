@@ -15,7 +15,12 @@ type Limits struct {
 	KeyBytes    int // bytes of a key, default 256
 	ValueBytes  int // bytes of a string value, default 4096; longer ones are cut
 	Elements    int // elements of an array value, default 256; longer ones are cut
-	Depth       int // nesting of a message, default 16
+	Depth       int // nesting of a message in JSON, default 16
+
+	// Of the binary form: the largest handle, default 65536, and the memory of a
+	// session's definitions, default 4 MiB.
+	Definitions     int
+	DefinitionBytes int
 }
 
 func (l Limits) withDefaults() Limits {
@@ -30,6 +35,8 @@ func (l Limits) withDefaults() Limits {
 		{&l.ValueBytes, 4096},
 		{&l.Elements, 256},
 		{&l.Depth, 16},
+		{&l.Definitions, 65536},
+		{&l.DefinitionBytes, 4 << 20},
 	} {
 		if *f.field <= 0 {
 			*f.field = f.value
@@ -44,7 +51,7 @@ var ErrInvalidUTF8 = errors.New("invalid UTF-8")
 
 // MessageError says why a whole message was refused.
 type MessageError struct {
-	Code  string // CodeMalformed or CodeTooLarge
+	Code  string // CodeMalformed, CodeTooLarge or CodeUndefined
 	Place string // where: "events[3]", "seq", or "" for the message itself
 	Text  string // what was expected
 	Seq   uint64 // the message's number where it was readable, else 0
@@ -63,8 +70,9 @@ func (e *MessageError) Error() string {
 // Unwrap returns ErrInvalidUTF8 where that is what was wrong.
 func (e *MessageError) Unwrap() error { return e.cause }
 
-// Decoder decodes messages of the JSON form. It is not safe for concurrent
-// use. Its memory is reused, so keep one for each reader.
+// Decoder decodes messages. It is not safe for concurrent use. Its memory is
+// reused, so keep one for each reader. In the binary form it holds what the
+// session defined: keep one for each session, and in the order of its numbers.
 type Decoder struct {
 	Limits Limits
 
@@ -77,6 +85,7 @@ type Decoder struct {
 	path   []step   // where in the message we are
 	names  []string // keys without a field, of all objects that are open
 	row    row
+	proto  protoState
 }
 
 // DecodeJSON decodes one message of the JSON form into m, which it resets

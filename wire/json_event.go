@@ -130,7 +130,7 @@ func (d *Decoder) checkEvent(e *Event, stated uint16) *MessageError {
 		return d.reject("event", "is required")
 	}
 	if stated&(1<<eventTraceparent) != 0 && stated&ids != 0 {
-		return d.reject("traceparent", "stands beside trace_id, span_id or parent_span_id: state one form")
+		return d.reject("traceparent", whyBothForms)
 	}
 	if stated&(1<<eventTraceparent) != 0 && e.Parent.TraceID == (TraceID{}) {
 		e.Tracestate = "" // of no known parent (Trace Context, section 3.3.1.1)
@@ -141,10 +141,15 @@ func (d *Decoder) checkEvent(e *Event, stated uint16) *MessageError {
 		start = e.Time
 	}
 	if e.Duration > math.MaxInt64-start {
-		return d.reject("duration_ns", "the end is after the year 2262")
+		return d.reject("duration_ns", whyEndLate)
 	}
 	return nil
 }
+
+const (
+	whyBothForms = "stands beside trace_id, span_id or parent_span_id: state one form"
+	whyEndLate   = "the end is after the year 2262"
+)
 
 func (d *Decoder) eventValue(e *Event, field eventKey, key string) (err *MessageError) {
 	switch field {

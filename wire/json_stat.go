@@ -157,6 +157,11 @@ func (d *Decoder) metric() (Metric, *MessageError) {
 	if err != nil {
 		return 0, err
 	}
+	return d.metricNamed(name)
+}
+
+// metricNamed returns the metric of that name, or rejects the row.
+func (d *Decoder) metricNamed(name string) (Metric, *MessageError) {
 	for m := range numMetrics {
 		if metricNames[m] == name {
 			return m, nil
@@ -198,10 +203,18 @@ func (d *Decoder) count(key string) (uint64, *MessageError) {
 
 func (d *Decoder) int32(key string, least, most int64) (int32, *MessageError) {
 	n, _, err := d.integer(key, math.Inf(-1))
-	if err == nil && (n < least || n > most) {
-		err = d.reject(key, "expected an integer from "+strconv.FormatInt(least, 10)+" to "+strconv.FormatInt(most, 10))
+	if err != nil {
+		return 0, err
 	}
-	return int32(n), err
+	return d.within(key, n, least, most)
+}
+
+// within rejects the row where a number is not in a range.
+func (d *Decoder) within(key string, n, least, most int64) (int32, *MessageError) {
+	if n < least || n > most {
+		return 0, d.reject(key, "expected an integer from "+strconv.FormatInt(least, 10)+" to "+strconv.FormatInt(most, 10))
+	}
+	return int32(n), nil
 }
 
 func (d *Decoder) buckets() ([]uint64, *MessageError) {

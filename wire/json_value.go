@@ -102,9 +102,13 @@ func (d *Decoder) userKey(base int, key string) *MessageError {
 	case len(key) > d.limits.KeyBytes:
 		return d.reject(key, "the key is longer than "+strconv.Itoa(d.limits.KeyBytes)+" bytes")
 	case over:
-		return d.reject("", "more than "+strconv.Itoa(d.limits.Attributes)+" attributes of the user")
+		return d.reject("", whyManyUsers(d.limits.Attributes))
 	}
 	return nil
+}
+
+func whyManyUsers(limit int) string {
+	return "more than " + strconv.Itoa(limit) + " attributes of the user"
 }
 
 // userAttribute decodes an attribute that is the user's and appends it to kvs.
@@ -295,18 +299,23 @@ func (d *Decoder) cut(s string) string {
 
 // name128 reads a connection id or an instance.
 func (d *Decoder) name128(key string) (string, *MessageError) {
-	const want = "a string of 1 to 128 printable characters"
 	if d.typ != jx.String {
-		return "", d.unexpectedNext(key, want)
+		return "", d.unexpectedNext(key, wantName128)
 	}
 	raw, s, err := d.str()
 	if err != nil {
 		return "", err
 	}
-	if s == "" || len(s) > 128 && utf8.RuneCountInString(s) > 128 || !isPrintable(s) {
-		return "", d.unexpected(key, want, raw)
+	if !isName128(s) {
+		return "", d.unexpected(key, wantName128, raw)
 	}
 	return s, nil
+}
+
+const wantName128 = "a string of 1 to 128 printable characters"
+
+func isName128(s string) bool {
+	return s != "" && (len(s) <= 128 || utf8.RuneCountInString(s) <= 128) && isPrintable(s)
 }
 
 // boolean reads a boolean; ok is false for null and for what is none.

@@ -20,7 +20,9 @@ type step struct {
 // the row, an error elsewhere the message.
 type row struct {
 	open bool
-	bad  bool // rejected; what follows is only read for its syntax
+	bad  bool   // rejected; what follows is only read for its syntax
+	mute bool   // why is of no interest: an earlier row was rejected
+	text string // why, and where
 
 	// How much there was when the row began, to go back to.
 	users, elems, links, linkUsers, nums int
@@ -142,10 +144,10 @@ func (d *Decoder) reject(key, text string) *MessageError {
 	}
 	if !d.row.bad {
 		d.row.bad = true
-		if r := &d.m.Batch.Rejected; r.Count == 0 {
-			r.First = text
+		if !d.row.mute {
+			d.row.text = text
 			if place := d.place(key); place != "" {
-				r.First = place + ": " + text
+				d.row.text = place + ": " + text
 			}
 		}
 	}
@@ -154,7 +156,7 @@ func (d *Decoder) reject(key, text string) *MessageError {
 
 // mute tells whether the text of a rejection would not be read.
 func (d *Decoder) mute() bool {
-	return d.row.open && (d.row.bad || d.m.Batch.Rejected.Count > 0)
+	return d.row.open && (d.row.bad || d.row.mute)
 }
 
 // unexpected rejects a value that was read: a scalar as it stands in the message.
@@ -361,7 +363,7 @@ func (d *Decoder) rows(key string, limit int, one func(*Decoder, int) *MessageEr
 func (d *Decoder) beginRow() {
 	m := d.m
 	d.row = row{
-		open:  true,
+		open: true, mute: m.Batch.Rejected.Count > 0,
 		users: len(m.users), elems: len(m.elems), links: len(m.links), linkUsers: len(m.linkUsers), nums: len(m.nums),
 		valuesCut: m.Batch.ValuesCut, traceparentsIgnored: m.Batch.TraceparentsIgnored,
 	}
@@ -377,6 +379,9 @@ func (d *Decoder) endRow() bool {
 	m.users, m.elems, m.links = m.users[:r.users], m.elems[:r.elems], m.links[:r.links]
 	m.linkUsers, m.nums = m.linkUsers[:r.linkUsers], m.nums[:r.nums]
 	m.Batch.ValuesCut, m.Batch.TraceparentsIgnored = r.valuesCut, r.traceparentsIgnored
+	if m.Batch.Rejected.Count == 0 {
+		m.Batch.Rejected.First = r.text
+	}
 	m.Batch.Rejected.Count++
 	return false
 }

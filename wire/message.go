@@ -1,5 +1,6 @@
 // Package wire holds the messages of the wsstats protocol, version 1, as plain
-// values, their JSON form, and the ids that both ends of a connection derive.
+// values, their JSON and binary forms, and the ids that both ends of a
+// connection derive.
 //
 // It is shared by the receiver and by agents, and imports neither.
 package wire
@@ -24,7 +25,9 @@ const (
 // decoded into again and again: rows and their memory are reused.
 //
 // Strings of a decoded message alias the input and the message's own memory.
-// They are valid until either changes; clone what has to live longer.
+// They are valid until either changes; clone what has to live longer. (Those that
+// a handle of the binary form stands for in a numbered message are not reused,
+// and the events that name them share them.)
 type Message struct {
 	Form  Form
 	Hello Hello // of FormHello
@@ -111,6 +114,11 @@ type Event struct {
 	Parent     TraceContext
 	Tracestate string
 	Links      []Link
+
+	// ConnHandle is what the session calls the event's connection in a numbered
+	// message of the binary form, 0 where it has no name. It means the same as long
+	// as the string of ws.connection.id is the same: a definition may replace it.
+	ConnHandle uint32
 }
 
 // TraceContext is a parsed traceparent.

@@ -65,4 +65,5 @@ const (
 	CodeUnavailable = "unavailable" // the pipeline or the byte budget refuses; try again later
 	CodeRefused     = "refused"     // the pipeline refuses this data for good
 	CodeTooLarge    = "too_large"   // over a limit on the size or number of things
+	CodeUndefined   = "undefined"   // a handle is not defined: define anew, and send again
 )

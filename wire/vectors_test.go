@@ -1,8 +1,6 @@
 package wire
 
 import (
-	"encoding/json"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -47,23 +45,10 @@ func TestSchemaAndDecoderAgreeOnVectors(t *testing.T) {
 // vectorMessages are the messages of a case, as they are on the wire.
 func vectorMessages(t testing.TB, path string) []string {
 	t.Helper()
-	data, err := os.ReadFile(path)
-	require.NoError(t, err)
-	var v struct{ Messages []json.RawMessage }
-	require.NoError(t, json.Unmarshal(data, &v))
 	var texts []string
-	for _, m := range v.Messages {
-		var step struct {
-			Raw       *string
-			Reconnect bool
-		}
-		_ = json.Unmarshal(m, &step) // an array is none of them
-		switch {
-		case step.Reconnect:
-		case step.Raw != nil:
-			texts = append(texts, *step.Raw)
-		default:
-			texts = append(texts, string(m))
+	for _, s := range vectorSteps(t, path) {
+		if !s.reconnect {
+			texts = append(texts, s.text)
 		}
 	}
 	return texts
