@@ -140,6 +140,8 @@ type LimitsConfig struct {
 	MalformedMessages int `mapstructure:"malformed_messages"`
 	// Connections that are remembered of one agent. Default: 65536.
 	Connections int `mapstructure:"connections"`
+	// Definitions that a session of the binary form may have. Default: 65536.
+	Definitions int `mapstructure:"definitions"`
 	// Sessions in all. Default: 10000.
 	Sessions int `mapstructure:"sessions"`
 	// SessionsPerAddress is how many sessions one source address may have. Default: 1000.
@@ -208,7 +210,7 @@ func createDefaultConfig() component.Config {
 		},
 		Limits: LimitsConfig{
 			MessageBytes: 4 << 20, Events: 8192, Attributes: 64, KeyBytes: 256, ValueBytes: 4096, Depth: 16,
-			MalformedMessages: 100, Connections: 65536, Sessions: 10000, SessionsPerAddress: 1000,
+			MalformedMessages: 100, Connections: 65536, Definitions: 65536, Sessions: 10000, SessionsPerAddress: 1000,
 			Fragments: 1024, MessageTimeout: 30 * time.Second, ControlFrames: 100,
 			HandshakeTimeout: 10 * time.Second, IdleTimeout: time.Hour,
 		},
@@ -280,6 +282,7 @@ func (cfg *Config) Validate() error {
 		{"value_bytes", l.ValueBytes},
 		{"malformed_messages", l.MalformedMessages},
 		{"connections", l.Connections},
+		{"definitions", l.Definitions},
 		{"sessions", l.Sessions},
 		{"sessions_per_address", l.SessionsPerAddress},
 		{"fragments", l.Fragments},

@@ -29,8 +29,6 @@ const (
 	shuttingDown = "the receiver is shutting down"
 )
 
-var knownSubprotocols = []string{wire.SubprotocolJSON}
-
 // Refusals, as self-observation names them.
 const (
 	refusedOrigin      = "origin"
@@ -141,9 +139,9 @@ func (e *endpoint) upgrade(w http.ResponseWriter, req *http.Request) {
 	offered := websocket.Subprotocols(req)
 	header := http.Header{}
 	if len(offered) > 0 {
-		i := slices.IndexFunc(offered, func(p string) bool { return slices.Contains(knownSubprotocols, p) })
+		i := slices.IndexFunc(offered, func(p string) bool { return formOf(p) != nil })
 		if i < 0 {
-			e.refuse(w, req, http.StatusBadRequest, refusedSubprotocol, "supported subprotocols: "+strings.Join(knownSubprotocols, ", "))
+			e.refuse(w, req, http.StatusBadRequest, refusedSubprotocol, "supported subprotocols: "+wire.SubprotocolJSON+", "+wire.SubprotocolProto)
 			return
 		}
 		header.Set(protocolHeader, offered[i])

@@ -142,11 +142,15 @@ func (tr *testReceiver) greet(instance string) (*testAgent, *wire.Welcome) {
 // JSON it may be what no encoder makes.
 func (a *testAgent) send(message string) {
 	a.t.Helper()
-	kind, data := websocket.TextMessage, []byte(message)
+	require.NoError(a.t, a.conn.WriteMessage(a.encode(message)))
+}
+
+func (a *testAgent) encode(message string) (kind int, data []byte) {
+	a.t.Helper()
 	if a.encoding.opcode == opBinary {
-		kind, data = websocket.BinaryMessage, a.encoding.transcode(a.t, message)
+		return websocket.BinaryMessage, a.encoding.transcode(a.t, message)
 	}
-	require.NoError(a.t, a.conn.WriteMessage(kind, data))
+	return websocket.TextMessage, []byte(message)
 }
 
 // reply returns the next reply that is no heartbeat.

@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/wsstats/wsstatsreceiver/wire"
 )
 
 // pressed is a receiver whose pipeline blocks and whose byte budget is small.
@@ -24,7 +26,7 @@ func (p *pressed) hold(size int) *rawClient {
 	p.Helper()
 	c := p.greet("holder")
 	require.Eventually(p, func() bool { return p.r.budget.Used() == 0 }, waitFor, pollEvery)
-	c.write(text(sized(1, size)))
+	c.write(p.frame(sized(1, size)))
 	<-p.gate.entered
 	return c
 }
@@ -51,15 +53,17 @@ func (p *pressed) reads(n uint64) (queued int) {
 	return queued
 }
 
-func numberedBatch(from, to int) []byte {
+func (p *pressed) numbered(from, to int) []byte {
 	var b []byte
 	for seq := from; seq <= to; seq++ {
-		b = append(b, text(fmt.Sprintf(`{"seq":%d}`, seq))...)
+		b = append(b, p.frame(fmt.Sprintf(`{"seq":%d}`, seq))...)
 	}
 	return b
 }
 
-func TestHostileBudget(t *testing.T) {
+func TestHostileBudget(t *testing.T) { eachEncoding(t, testHostileBudget) }
+
+func testHostileBudget(t *testing.T, e encoding) {
 	declare := `{"connections":[{"ws.connection.id":"c","ws.role":"client"}]}`
 	var rows []hostileRow
 	for _, tt := range []struct {
@@ -68,11 +72,12 @@ func TestHostileBudget(t *testing.T) {
 		heard []string
 		ends  string
 		shows map[string]int64
+		json  bool // it cannot happen in another encoding
 	}{
 		{
 			name: "over the window", heard: []string{"close 1008"}, shows: closes("1008"),
 			do: func(p *pressed) {
-				p.hold(60 << 10).write(text(sized(2, 8<<10)))
+				p.hold(60 << 10).write(p.frame(sized(2, 8<<10)))
 				require.Eventually(p, func() bool { s := p.r.sessions.all(); return len(s) == 1 && s[0].isStopped() }, waitFor, pollEvery)
 				p.release()
 			},
@@ -81,11 +86,11 @@ func TestHostileBudget(t *testing.T) {
 			name: "numbered, over the budget", heard: []string{"close 1000"},
 			do: func(p *pressed) {
 				p.hold(60 << 10)
-				p.greet("i2").write(text(sized(1, 8<<10)))
+				p.greet("i2").write(p.frame(sized(1, 8<<10)))
 				assert.Equal(p, "later 1", p.client.next())
 				p.release()
 				require.Eventually(p, func() bool { return p.r.budget.Used() == 0 }, waitFor, pollEvery)
-				p.client.write(text(sized(1, 8<<10)))
+				p.client.write(p.frame(sized(1, 8<<10)))
 				assert.Equal(p, "ack 1", p.client.next())
 				p.leave()
 			},
@@ -95,12 +100,12 @@ func TestHostileBudget(t *testing.T) {
 			name: "many numbered ones over the budget", heard: []string{"close 1000"},
 			do: func(p *pressed) {
 				c := p.hold(400)
-				c.write(numberedBatch(2, 301))
+				c.write(p.numbered(2, 301))
 				assert.Equal(p, 128, p.reads(302), "the budget of messages, and the refusal")
 				p.release()
 				assert.Equal(p, "ack 128", c.next())
 				assert.Equal(p, "later 129", c.next())
-				c.write(numberedBatch(129, 129))
+				c.write(p.numbered(129, 129))
 				assert.Equal(p, "ack 129", c.next())
 				p.leave()
 			},
@@ -110,7 +115,7 @@ func TestHostileBudget(t *testing.T) {
 			do: func(p *pressed) {
 				c := p.hold(1 << 10)
 				require.True(p, p.r.budget.Acquire(smallBudget-1<<10))
-				c.write(numberedBatch(1, 3))
+				c.write(p.numbered(1, 3))
 				p.reads(5)
 				p.release()
 				heard := []string{c.next(), c.next(), c.next()}
@@ -128,10 +133,10 @@ func TestHostileBudget(t *testing.T) {
 				require.Equal(p, "ack 1", c.next())
 				require.Eventually(p, func() bool { return p.r.budget.Used() == 0 }, waitFor, pollEvery)
 				require.True(p, p.r.budget.Acquire(smallBudget))
-				c.write(numberedBatch(1, 1))
+				c.write(p.numbered(1, 1))
 				assert.Equal(p, "duplicate 1", c.next())
 				p.r.budget.Release(smallBudget)
-				c.write(numberedBatch(2, 2))
+				c.write(p.numbered(2, 2))
 				assert.Equal(p, "ack 2", c.next())
 				p.leave()
 			},
@@ -140,7 +145,7 @@ func TestHostileBudget(t *testing.T) {
 			name: "many unnumbered ones over the budget", ends: "close 1000", shows: map[string]int64{`dropped{reason="budget"}`: 2048 - 127},
 			do: func(p *pressed) {
 				c := p.hold(400)
-				p.flood(text(`[]`), 2048)
+				p.flood(p.frame(`[]`), 2048)
 				for range 2048 - 127 {
 					require.Equal(p, "error unavailable", c.next())
 				}
@@ -184,7 +189,7 @@ func TestHostileBudget(t *testing.T) {
 			},
 		},
 		{
-			name: "what may have had a number", heard: []string{"close 1008"}, shows: closes("1008"),
+			name: "what may have had a number", json: true, heard: []string{"close 1008"}, shows: closes("1008"),
 			do: func(p *pressed) {
 				p.greet("i1")
 				p.say(`{"seq":1}`)
@@ -196,6 +201,9 @@ func TestHostileBudget(t *testing.T) {
 			},
 		},
 	} {
+		if tt.json && e.subprotocol != wire.SubprotocolJSON {
+			continue
+		}
 		gate := newGatedConsumer()
 		rows = append(rows, hostileRow{
 			row: 21, name: tt.name, heard: tt.heard, ends: tt.ends, shows: tt.shows,
@@ -206,7 +214,7 @@ func TestHostileBudget(t *testing.T) {
 			do: func(h *hostile) { tt.do(&pressed{h, gate}) },
 		})
 	}
-	runHostile(t, rows)
+	runHostileIn(t, e, rows)
 }
 
 // A message that is still coming in is in the budget too, and one that is over
@@ -216,7 +224,7 @@ func TestHostileHalfMessages(t *testing.T) {
 		const sessions, size = 64, 512 << 10
 		r := startReceiver(t, testOptions{config: func(cfg *Config) { cfg.Delivery.BudgetBytes = 4 << 20 }})
 		h := &hostile{T: t, r: r, encoding: e}
-		message := rawFrame(fin|opText, sized(1, size))
+		message := h.frame(sized(1, size))
 		before := heldBytes()
 		var clients []*rawClient
 		for i := range sessions {

@@ -224,7 +224,13 @@ func TestHostileFrames(t *testing.T) {
 			row: 10, name: "a message of the other kind", heard: []string{"close 1003"}, shows: closes("1003"),
 			do: func(h *hostile) { h.join().write(rawFrame(fin|(opText+opBinary-h.encoding.opcode), "[]")) },
 		},
-		hostileRow{
+	)
+	runHostile(t, rows)
+}
+
+func TestHostileText(t *testing.T) {
+	runHostileIn(t, encodings[0], []hostileRow{
+		{
 			row: 10, name: "bad UTF-8", heard: []string{"close 1000"}, shows: once(`dropped{reason="malformed"}`),
 			do: func(h *hostile) {
 				h.join().write(rawFrame(fin|opText, "{\"event\":\"send\",\"x\":\"\xc0\xaf\"}"))
@@ -232,7 +238,7 @@ func TestHostileFrames(t *testing.T) {
 				h.leave()
 			},
 		},
-		hostileRow{
+		{
 			row: 10, name: "bad UTF-8 where numbers are in use", heard: []string{"close 1007"}, shows: closes("1007"),
 			do: func(h *hostile) {
 				h.join()
@@ -241,6 +247,5 @@ func TestHostileFrames(t *testing.T) {
 				h.client.write(rawFrame(fin|opText, "\xff"))
 			},
 		},
-	)
-	runHostile(t, rows)
+	})
 }

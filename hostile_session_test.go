@@ -199,7 +199,7 @@ func TestHostileClaims(t *testing.T) {
 				alice.write(text(batch(5, "c", 1)))
 				require.Equal(h, "ack 5", alice.next())
 
-				h.client = h.r.rawDial(h.T, "Authorization: Bearer bob")
+				h.client = h.r.rawDial(h.T, "Authorization: Bearer bob", "Sec-WebSocket-Protocol: "+h.encoding.subprotocol)
 				h.say(`{"hello":{"instance":"i1"}}`)
 				assert.Equal(h, "welcome 0", h.client.next(), "bob's own numbers")
 				h.say(batch(1, "c", 1))

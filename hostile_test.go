@@ -2,6 +2,7 @@ package wsstatsreceiver
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -51,13 +52,21 @@ type encoding struct {
 
 var encodings = []encoding{
 	{wire.SubprotocolJSON, opText, func(m *wire.Message) []byte { return wire.AppendJSON(nil, m) }},
+	{wire.SubprotocolProto, opBinary, func(m *wire.Message) []byte {
+		data, err := new(wire.ProtoEncoder).Append(nil, m)
+		if err != nil {
+			panic(err)
+		}
+		return data
+	}},
 }
 
 // transcode turns a message that is written in JSON into the encoding.
 func (e encoding) transcode(t testing.TB, text string) []byte {
 	t.Helper()
 	var m wire.Message
-	require.NoError(t, new(wire.Decoder).DecodeJSON([]byte(text), &m), text)
+	d := wire.Decoder{Limits: wire.Limits{ValueBytes: math.MaxInt}} // what is long stays long
+	require.NoError(t, d.DecodeJSON([]byte(text), &m), text)
 	return e.encode(&m)
 }
 

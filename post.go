@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/wsstats/wsstatsreceiver/wire"
 )
@@ -58,7 +57,7 @@ func (e *endpoint) post(w http.ResponseWriter, req *http.Request) {
 	}
 	data := *in.buffer
 
-	size := translationBytes(data)
+	size := jsonForm.translationBytes(data)
 	ctx, cancel := context.WithCancel(req.Context())
 	defer cancel()
 	defer context.AfterFunc(r.ctx, cancel)() // a shutdown does not end requests
@@ -71,11 +70,7 @@ func (e *endpoint) post(w http.ResponseWriter, req *http.Request) {
 	defer putMessage(m, size)
 	began := time.Now()
 	decoder := r.newDecoder()
-	if !utf8.Valid(data) {
-		err = errors.New("the message is not valid UTF-8")
-	} else {
-		err = decoder.DecodeJSON(data, m)
-	}
+	err = jsonForm.decode(decoder, data, m)
 	if err == nil && m.Form == wire.FormHello {
 		err = errors.New("hello opens a session: send it over a WebSocket")
 	}

@@ -76,7 +76,7 @@ func TestPostErrors(t *testing.T) {
 		{"empty", "application/json", ``, http.StatusBadRequest, ""},
 		{"no JSON", "application/json", `hello`, http.StatusBadRequest, ""},
 		{"duplicate key", "application/json", `{"event":"send","event":"send"}`, http.StatusBadRequest, ""},
-		{"no UTF-8", "application/json", "{\"event\":\"send\",\"x\":\"\xff\"}", http.StatusBadRequest, "the message is not valid UTF-8\n"},
+		{"no UTF-8", "application/json", "{\"event\":\"send\",\"x\":\"\xff\"}", http.StatusBadRequest, "invalid UTF-8\n"},
 		{"hello", "application/json", `{"hello":{"instance":"i1"}}`, http.StatusBadRequest, "hello opens a session: send it over a WebSocket\n"},
 	} {
 		got := r.post(tt.contentType, tt.body)

@@ -340,7 +340,7 @@ func TestMaxConnectionAgeJitter(t *testing.T) {
 		}})
 		least, most := 2*age, time.Duration(0)
 		for range 400 {
-			s := newSession(r.wsstatsReceiver, nil, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), "")
+			s := newSession(r.wsstatsReceiver, new(websocket.Conn), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), "")
 			least, most = min(least, s.maxAge), max(most, s.maxAge)
 			s.cancel()
 		}

@@ -22,6 +22,7 @@ const (
 
 // item is a message in the queue.
 type item struct {
+	form    *form
 	data    []byte
 	buffer  *[]byte // to give back to the pool
 	paid    int64   // to the budget
@@ -38,13 +39,13 @@ type item struct {
 // taken all the same, may use the reserve.
 func (s *session) payForHead(head []byte, n int64) bool {
 	return s.r.budget.Acquire(n) ||
-		wire.PeekSeq(head) == 0 && bytes.HasPrefix(bytes.TrimLeft(head, " \t\r\n"), []byte("{")) && s.r.budget.AcquireReserve(n)
+		s.form.unnumbered(head) && s.r.budget.AcquireReserve(n)
 }
 
 // enqueue takes a message into the queue, within the window and the budget.
 func (s *session) enqueue(in *inbound) {
 	s.r.noteReceived(s.ctx, in.size, viaWebSocket)
-	it := item{data: *in.buffer, buffer: in.buffer, paid: in.paid, seq: wire.PeekSeq(*in.buffer), arrival: s.r.now()}
+	it := item{form: s.form, data: *in.buffer, buffer: in.buffer, paid: in.paid, seq: s.form.peekSeq(*in.buffer), arrival: s.r.now()}
 	if s.admit(&it, int64(in.size)) && (!in.over && s.pay(&it) || s.strip(&it, in.over)) {
 		s.push(it)
 		return
@@ -124,8 +125,10 @@ func (s *session) pay(it *item) bool {
 // returns false where nothing is left, after an answer.
 func (s *session) strip(it *item, cut bool) bool {
 	m := messagePool.Get().(*wire.Message)
-	defer putMessage(m, translationBytes(it.data))
-	readable := !cut && s.r.newDecoder().DecodeJSON(it.data, m) == nil
+	defer putMessage(m, s.form.translationBytes(it.data))
+	// By itself: what the session defined is the worker's, and a numbered binary
+	// message that needs it comes again.
+	readable := !cut && s.form.decode(s.r.newDecoder(), it.data, m) == nil
 	switch {
 	case readable && m.Form == wire.FormHello:
 		return s.payReserve(it)
@@ -151,7 +154,7 @@ func (s *session) strip(it *item, cut bool) bool {
 	data := wire.AppendJSON(nil, &left)
 	s.r.budget.Release(it.paid)
 	buffers.put(it.buffer)
-	it.data, it.buffer, it.paid, it.refused = data, nil, 0, true
+	it.form, it.data, it.buffer, it.paid, it.refused = &jsonForm, data, nil, 0, true
 	if it.seq == 0 {
 		return s.payReserve(it)
 	}

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-
-	"github.com/wsstats/wsstatsreceiver/wire"
 )
 
 // read takes messages off the socket until the connection ends.
@@ -92,8 +90,8 @@ func (s *session) isStopped() bool {
 
 // receive reads one message and puts it into the queue.
 func (s *session) receive(kind int, body io.Reader, limit int64) error {
-	if kind != websocket.TextMessage {
-		s.closeWith(websocket.CloseUnsupportedData, "a session of "+wire.SubprotocolJSON+" takes text messages")
+	if kind != s.form.kind {
+		s.closeWith(websocket.CloseUnsupportedData, "a session of "+s.form.subprotocol+" takes "+s.form.takes)
 	}
 	if s.isStopped() {
 		_, err := io.Copy(io.Discard, body)

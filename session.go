@@ -1,6 +1,7 @@
 package wsstatsreceiver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -33,6 +34,7 @@ type session struct {
 	conn    *websocket.Conn
 	address string
 	subject string
+	form    *form
 	ctx     context.Context
 	cancel  context.CancelFunc
 	writer  writer
@@ -75,6 +77,7 @@ type session struct {
 	resumeAfter uint64                     // of the welcome
 	malformed   int
 	ackTimer    *time.Timer
+	decoder     *wire.Decoder // of the binary form: it has what the session defined
 }
 
 func newSession(r *wsstatsReceiver, conn *websocket.Conn, req *http.Request, address string) *session {
@@ -82,7 +85,7 @@ func newSession(r *wsstatsReceiver, conn *websocket.Conn, req *http.Request, add
 	ctx, cancel := context.WithCancel(context.WithoutCancel(req.Context()))
 	now := time.Now()
 	s := &session{
-		r: r, conn: conn, address: address, ctx: ctx, cancel: cancel,
+		r: r, conn: conn, address: address, form: cmp.Or(formOf(conn.Subprotocol()), forms[0]), ctx: ctx, cancel: cancel,
 		subject: subject(ctx), writer: writer{conn: conn, timeout: r.writeTimeout},
 		opened: now, lastHeard: now, lastPing: now, stopping: make(chan struct{}), done: make(chan struct{}),
 	}

@@ -1,7 +1,6 @@
 package wsstatsreceiver
 
 import (
-	"bytes"
 	"container/list"
 	"context"
 	"sync"
@@ -123,11 +122,9 @@ func (t *translations) wait(ctx context.Context, bytes int64) error {
 	}
 }
 
-// translationBytes is how much memory a message needs at the most, told from
-// its braces and colons so that it needs no decoding.
-func translationBytes(data []byte) int64 {
-	objects := bytes.Count(data, []byte("{"))
-	members := bytes.Count(data, []byte(":"))
+// translationBytes is how much memory a message needs at the most.
+func (f *form) translationBytes(data []byte) int64 {
+	objects, members := f.size(data)
 	return int64(bytesPerMessage + objects*bytesPerObject + members*bytesPerMember + len(data))
 }
 

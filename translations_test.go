@@ -213,8 +213,8 @@ func TestTranslationBytes(t *testing.T) {
 			}
 			require.Eventually(t, func() bool { return sink.entered.Load() == messages }, waitFor, pollEvery)
 			each := (heldBytes() - before) / messages
-			t.Logf("%d bytes become %d, %d are set aside", len(message), each, translationBytes([]byte(message)))
-			assert.Less(t, each, translationBytes([]byte(message))+int64(max(len(message), minBuffer)))
+			t.Logf("%d bytes become %d, %d are set aside", len(message), each, jsonForm.translationBytes([]byte(message)))
+			assert.Less(t, each, jsonForm.translationBytes([]byte(message))+int64(max(len(message), minBuffer)))
 			close(sink.release)
 		})
 	}

@@ -12,14 +12,12 @@ import (
 
 // An agent that waits for each answer may fill the whole window each time:
 // what was answered is out of it before the answer is sent.
-func TestWindowIsFreeOnceAnswered(t *testing.T) { eachEncoding(t, testWindowIsFreeOnceAnswered) }
-
-func testWindowIsFreeOnceAnswered(t *testing.T, e encoding) {
+func TestWindowIsFreeOnceAnswered(t *testing.T) {
 	filled := func(seq int, kind string) string {
 		message := sized(seq, 1024)
 		return strings.Replace(message, `"send"`, kind, 1)
 	}
-	r := startReceiver(t, testOptions{encoding: e, config: func(cfg *Config) {
+	r := startReceiver(t, testOptions{config: func(cfg *Config) {
 		cfg.Limits.MessageBytes, cfg.Delivery.WindowBytes = 1024, 1024
 		cfg.Limits.MalformedMessages = 1000
 	}})

@@ -1,12 +1,10 @@
 package wsstatsreceiver
 
 import (
-	"bytes"
 	"errors"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
 	"go.uber.org/zap"
@@ -23,13 +21,19 @@ func (r *wsstatsReceiver) newDecoder() *wire.Decoder {
 	l := r.cfg.Limits
 	return &wire.Decoder{Limits: wire.Limits{
 		Events: l.Events, Connections: l.Connections, Attributes: l.Attributes,
-		KeyBytes: l.KeyBytes, ValueBytes: l.ValueBytes, Depth: l.Depth,
+		KeyBytes: l.KeyBytes, ValueBytes: l.ValueBytes, Depth: l.Depth, Definitions: l.Definitions,
 	}}
 }
 
 // work answers the messages of the queue in order, until there are none.
 func (s *session) work() {
-	decoder := s.r.newDecoder()
+	decoder := s.decoder
+	if decoder == nil {
+		decoder = s.r.newDecoder()
+	}
+	if s.form == &protoForm {
+		s.decoder = decoder
+	}
 	for {
 		it, size, ok := s.next()
 		if !ok {
@@ -58,10 +62,10 @@ func (s *session) next() (it item, size int64, ok bool) {
 	s.waiting = nil
 	if len(s.queue) > 0 {
 		it = s.queue[0]
-		size = translationBytes(it.data)
+		size = it.form.translationBytes(it.data)
 		switch {
 		case turn != nil:
-		case !s.first && bytes.HasPrefix(it.data, []byte(`{"hello"`)):
+		case !s.first && it.form.isHello(it.data):
 			s.r.inHand.force(size) // an agent has to hear that the pipeline blocks
 		default:
 			s.waiting = s.r.inHand.begin(size, func() { go s.work() })
@@ -100,12 +104,7 @@ func (s *session) next() (it item, size int64, ok bool) {
 func (s *session) handle(it *item, decoder *wire.Decoder, m *wire.Message) {
 	first := !s.first
 	s.first = true
-	var err error
-	if utf8.Valid(it.data) {
-		err = decoder.DecodeJSON(it.data, m)
-	} else {
-		err = errInvalidUTF8
-	}
+	err := it.form.decode(decoder, it.data, m)
 	if err == nil {
 		it.seq = m.Batch.Seq // "seq" may be an attribute of a bare event
 	}
@@ -128,8 +127,6 @@ func (s *session) handle(it *item, decoder *wire.Decoder, m *wire.Message) {
 	}
 }
 
-var errInvalidUTF8 = errors.New("the message is not valid UTF-8")
-
 // countMalformed ends a session that sends too many of them.
 func (s *session) countMalformed() {
 	s.malformed++
@@ -145,7 +142,7 @@ func (s *session) refuseUnreadable(it *item, err error) {
 	s.countMalformed()
 	s.r.logger.Debug("message refused", zap.Error(err))
 	switch {
-	case errors.Is(err, errInvalidUTF8) && s.numbered:
+	case errors.Is(err, wire.ErrInvalidUTF8) && s.numbered:
 		s.closeWith(websocket.CloseInvalidFramePayloadData, "invalid UTF-8")
 	case s.numbered:
 		s.closeWith(websocket.ClosePolicyViolation, "unreadable message")
@@ -276,13 +273,17 @@ func (s *session) handleNumbered(it *item, m *wire.Message, err error) {
 	switch {
 	case err != nil:
 		s.countMalformed()
-		s.refuseForGood(it, errorCode(err), err.Error())
+		if code := errorCode(err); code == wire.CodeUndefined {
+			s.refuseForNow(it, code, err.Error()) // the agent defines anew
+		} else {
+			s.refuseForGood(it, code, err.Error())
+		}
 		return
 	case it.refused:
 		if len(m.Batch.Connections) > 0 {
 			s.declareOnly(it, m)
 		}
-		s.refuseForNow(it, overBudget)
+		s.refuseForNow(it, wire.CodeUnavailable, overBudget)
 		return
 	}
 	out := s.take(it, m, tracesTaken)
@@ -294,7 +295,7 @@ func (s *session) handleNumbered(it *item, m *wire.Message, err error) {
 		if out.tracesTaken && s.inst != nil {
 			s.inst.Sequence.HalfTaken(it.seq)
 		}
-		s.refuseForNow(it, "the pipeline refuses data now")
+		s.refuseForNow(it, wire.CodeUnavailable, "the pipeline refuses data now")
 	default:
 		s.taken(it)
 		s.acknowledge(it.seq, out.rejected)
@@ -318,7 +319,7 @@ func (s *session) repeat(it *item) {
 	s.mu.Unlock()
 	s.reply(&wire.Reply{Ack: it.seq, Duplicate: true})
 	if again != 0 {
-		s.replyNotNow(again, overBudget)
+		s.replyNotNow(again, wire.CodeUnavailable, overBudget)
 	}
 }
 
@@ -367,12 +368,12 @@ func (s *session) refuseForGood(it *item, code, message string) {
 // refuseForNow asks for the number and all after it again. What follows it in
 // the queue is forgotten: the agent sends that again too, and its window is
 // empty from here on.
-func (s *session) refuseForNow(it *item, message string) {
+func (s *session) refuseForNow(it *item, code, message string) {
 	s.mu.Lock()
 	it.uncount(s)
 	s.goBack(it.seq)
 	s.mu.Unlock()
-	s.replyNotNow(it.seq, message)
+	s.replyNotNow(it.seq, code, message)
 }
 
 // goBack forgets what waits from a number on: it comes again. The caller holds s.mu.
@@ -387,9 +388,9 @@ func (s *session) goBack(seq uint64) {
 	})
 }
 
-func (s *session) replyNotNow(seq uint64, message string) {
+func (s *session) replyNotNow(seq uint64, code, message string) {
 	s.reply(&wire.Reply{
-		Nack: seq, Retryable: true, RetryAfterMs: retryAfter.Milliseconds(), Code: wire.CodeUnavailable, Message: message,
+		Nack: seq, Retryable: true, RetryAfterMs: retryAfter.Milliseconds(), Code: code, Message: message,
 	})
 }
 
