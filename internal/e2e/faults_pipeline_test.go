@@ -140,7 +140,11 @@ func TestBackendAway(t *testing.T) {
 	}
 	sink := startSink(t)
 	c := newDurable(t, sink)
-	c.args = append(c.args, "--config", "yaml:exporters::otlp_grpc::retry_on_failure: {initial_interval: 1s, max_interval: 2s}")
+	c.args = append(
+		c.args, "--config", "yaml:exporters::otlp_grpc::retry_on_failure: {initial_interval: 1s, max_interval: 2s}",
+		// By default it holds 1,000 requests: agents would notice, and send again.
+		"--config", "yaml:exporters::otlp_grpc::sending_queue::queue_size: 100000",
+	)
 	c.start(t)
 	l := startLoad(t, c.endpoint, "--duration="+(away+2*time.Second).String(), "--rate=500", "--connections=20", "--agents=3")
 	sink.awaitSpans(t, 500)
