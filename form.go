@@ -49,7 +49,11 @@ var protoForm = form{
 	peekSeq:     wire.PeekSeqProto,
 	isHello:     func(data []byte) bool { return len(data) > 0 && data[0] == helloTag },
 	unnumbered:  func(head []byte) bool { return wire.PeekSeqProto(head) == 0 },
-	size:        wire.ProtoSize,
+	size: func(data []byte) (objects, members int) {
+		rows, values := wire.ProtoSize(data)
+		// And those of the conventions, a byte each at the least.
+		return rows, values + min(len(data), rows*int(wire.NumAttrs))
+	},
 }
 
 // helloTag is how the field hello of a binary message begins.

@@ -1,8 +1,10 @@
 package wsstatsreceiver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -11,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/wsstats/wsstatsreceiver/wire"
 )
 
 // blockedConsumer takes nothing until it is released.
@@ -21,7 +25,8 @@ type blockedConsumer struct {
 
 func (*blockedConsumer) Capabilities() consumer.Capabilities { return consumer.Capabilities{} }
 
-func (c *blockedConsumer) ConsumeTraces(ctx context.Context, _ ptrace.Traces) error {
+func (c *blockedConsumer) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
+	defer runtime.KeepAlive(td) // a consumer that blocks holds what it was given
 	c.entered.Add(1)
 	select {
 	case <-c.release:
@@ -38,8 +43,19 @@ var loads = []struct {
 }{
 	{"usual", benchEventList(1)},
 	{"single", `"events":[{"event":"receive","ws.connection.id":"c","ws.role":"server","ws.message.type":"text","ws.message.size":5,"ws.message.seq":1}]}`},
+	{"conventions", `"events":[` + strings.TrimSuffix(strings.Repeat(`{"event":"send",`+conventionAttributes()+`},`, 512), ",") + `]}`},
 	{"bare", `"events":[` + strings.TrimSuffix(strings.Repeat(`{"event":"send"},`, 8192), ",") + `]}`},
 	{"attributes", `"events":[` + strings.TrimSuffix(strings.Repeat(`{"event":"send"`+tinyAttributes(64)+`},`, 512), ",") + `]}`},
+}
+
+// conventionAttributes are all attributes of the conventions, as small as can be.
+func conventionAttributes() string {
+	var members []string
+	for a := range wire.NumAttrs {
+		value := map[wire.Type]string{wire.TypeString: `"a"`, wire.TypeBool: "true"}[a.Info().Type]
+		members = append(members, fmt.Sprintf("%q:%s", a, cmp.Or(value, "1")))
+	}
+	return strings.Join(members, ",")
 }
 
 func tinyAttributes(n int) string {

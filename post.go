@@ -62,7 +62,9 @@ func (e *endpoint) post(w http.ResponseWriter, req *http.Request) {
 	defer cancel()
 	defer context.AfterFunc(r.ctx, cancel)() // a shutdown does not end requests
 	if err := r.inHand.wait(ctx, size); err != nil {
-		e.refuseForNow(w, req, refusedShutdown, shuttingDown)
+		if r.ctx.Err() != nil { // else the sender is gone, and nobody hears an answer
+			e.refuseForNow(w, req, refusedShutdown, shuttingDown)
+		}
 		return
 	}
 	defer r.inHand.end(size)

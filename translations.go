@@ -14,8 +14,8 @@ import (
 // BenchmarkMemoryBlocked, and rounded up.
 const (
 	bytesPerMessage = 16 << 10
-	bytesPerObject  = 1 << 10 // an event
-	bytesPerMember  = 400     // an attribute
+	bytesPerObject  = 1536 // an event
+	bytesPerMember  = 480  // an attribute
 	minTranslations = 1 << 20
 )
 

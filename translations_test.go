@@ -3,6 +3,7 @@ package wsstatsreceiver
 import (
 	"context"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -195,26 +196,54 @@ func TestShutdownWithMessagesThatWaitForMemory(t *testing.T) {
 	r.stopErr = nil // the cleanup shuts down again
 }
 
+// A sender that goes away while it waits is none that was refused.
+// Red when: it counts as refused by a shutdown.
+func TestPostThatIsGivenUpWhileItWaits(t *testing.T) {
+	tel := componenttest.NewTelemetry()
+	r, give := occupied(t, testOptions{tel: tel})
+	ctx, cancel := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http"+strings.TrimPrefix(r.url(), "ws"), strings.NewReader(`{"event":"send"}`))
+	require.NoError(t, err)
+	req.Header.Set("Content-Type", "text/plain")
+	done := make(chan error)
+	go func() {
+		resp, err := http.DefaultClient.Do(req)
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		done <- err
+	}()
+	r.inLine(1)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+	r.inLine(0)
+	require.Eventually(t, func() bool { return r.budget.Used() == 0 }, waitFor, pollEvery)
+	assert.Zero(t, shown(t, tel, `refused_requests{refusal="shutdown"}`))
+	give()
+}
+
 // What a message becomes must not be larger than what is set aside for it.
-func TestTranslationBytes(t *testing.T) {
+func TestTranslationBytes(t *testing.T) { eachEncoding(t, testTranslationBytes) }
+
+func testTranslationBytes(t *testing.T, e encoding) {
 	for _, load := range loads {
 		t.Run(load.name, func(t *testing.T) {
 			sink := &blockedConsumer{release: make(chan struct{})}
 			r := startReceiver(t, testOptions{traces: sink, config: func(cfg *Config) { cfg.Delivery.BudgetBytes = 1 << 33 }})
-			message := "{" + load.list
+			message := string(e.transcode(t, "{"+load.list))
 			const messages = 4
 			fleet := make([]*rawClient, messages)
 			for i := range fleet {
-				fleet[i] = r.rawDial(t)
+				fleet[i] = r.rawDial(t, "Sec-WebSocket-Protocol: "+e.subprotocol)
 			}
 			before := heldBytes()
 			for _, c := range fleet {
-				c.write(text(message))
+				c.write(rawFrame(fin|e.opcode, message))
 			}
 			require.Eventually(t, func() bool { return sink.entered.Load() == messages }, waitFor, pollEvery)
 			each := (heldBytes() - before) / messages
-			t.Logf("%d bytes become %d, %d are set aside", len(message), each, jsonForm.translationBytes([]byte(message)))
-			assert.Less(t, each, jsonForm.translationBytes([]byte(message))+int64(max(len(message), minBuffer)))
+			t.Logf("%d bytes become %d, %d are set aside", len(message), each, formOf(e.subprotocol).translationBytes([]byte(message)))
+			assert.Less(t, each, formOf(e.subprotocol).translationBytes([]byte(message))+int64(max(len(message), minBuffer)))
 			close(sink.release)
 		})
 	}
