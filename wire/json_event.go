@@ -298,7 +298,7 @@ func (d *Decoder) linkList() ([]Link, *MessageError) {
 			err = d.reject("", "more than 128 links")
 		}
 		if err == nil && n < maxLinks {
-			err = d.link()
+			err = d.link(&start)
 		} else if err == nil {
 			err = d.skip()
 		}
@@ -310,7 +310,8 @@ func (d *Decoder) linkList() ([]Link, *MessageError) {
 	return d.m.links[start:len(d.m.links):len(d.m.links)], d.endArray(&it)
 }
 
-func (d *Decoder) link() *MessageError {
+// link decodes a link of those of an event, which are from start on.
+func (d *Decoder) link(start *int) *MessageError {
 	if d.typ != jx.Object {
 		return d.unexpectedNext("", "an object")
 	}
@@ -371,6 +372,6 @@ func (d *Decoder) link() *MessageError {
 	if err != nil {
 		return err
 	}
-	d.m.links = append(d.m.links, l)
+	d.m.links = push(d.m.links, start, l)
 	return d.endObject(&it)
 }

@@ -18,7 +18,7 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 func (d *Decoder) attribute(as *Attrs, seen *uint64, base int, key string) *MessageError {
 	a, ok := ParseAttr(key)
 	if !ok {
-		return d.userAttribute(&d.m.users, base, key)
+		return d.userAttribute(&d.m.users, &d.row.users, base, key)
 	}
 	if *seen&(1<<a) != 0 {
 		return d.duplicate(key)
@@ -111,14 +111,15 @@ func whyManyUsers(limit int) string {
 	return "more than " + strconv.Itoa(limit) + " attributes of the user"
 }
 
-// userAttribute decodes an attribute that is the user's and appends it to kvs.
-func (d *Decoder) userAttribute(kvs *[]KeyValue, base int, key string) *MessageError {
+// userAttribute decodes an attribute that is the user's and appends it to kvs,
+// where its object has them from start on.
+func (d *Decoder) userAttribute(kvs *[]KeyValue, start *int, base int, key string) *MessageError {
 	if err := d.userKey(base, key); err != nil {
 		return err
 	}
 	v, err := d.value(key)
 	if err == nil && v.Type != TypeEmpty && !d.row.bad {
-		*kvs = append(*kvs, KeyValue{key, v})
+		*kvs = push(*kvs, start, KeyValue{key, v})
 	}
 	return err
 }
@@ -135,7 +136,7 @@ func (d *Decoder) keyValues(name string, kvs *[]KeyValue) ([]KeyValue, *MessageE
 	}
 	base, start := len(d.names), len(*kvs)
 	for d.nextKey(&it) {
-		if err := d.userAttribute(kvs, base, view(it.Key())); err != nil {
+		if err := d.userAttribute(kvs, &start, base, view(it.Key())); err != nil {
 			return nil, err
 		}
 	}
@@ -245,7 +246,7 @@ func (d *Decoder) arrayValue(key string) (Value, *MessageError) {
 			}
 			continue
 		}
-		d.m.elems = append(d.m.elems, v)
+		d.m.elems = push(d.m.elems, &start, v)
 	}
 	if err := d.endArray(&it); err != nil || !ok {
 		return Value{}, err

@@ -376,8 +376,8 @@ func (d *Decoder) endRow() bool {
 	if !r.bad {
 		return true
 	}
-	m.users, m.elems, m.links = m.users[:r.users], m.elems[:r.elems], m.links[:r.links]
-	m.linkUsers, m.nums = m.linkUsers[:r.linkUsers], m.nums[:r.nums]
+	m.users, m.elems, m.links = m.users[:r.users], shortened(m.elems, r.elems), shortened(m.links, r.links)
+	m.linkUsers, m.nums = shortened(m.linkUsers, r.linkUsers), m.nums[:r.nums]
 	m.Batch.ValuesCut, m.Batch.TraceparentsIgnored = r.valuesCut, r.traceparentsIgnored
 	if m.Batch.Rejected.Count == 0 {
 		m.Batch.Rejected.First = r.text
@@ -385,6 +385,20 @@ func (d *Decoder) endRow() bool {
 	m.Batch.Rejected.Count++
 	return false
 }
+
+// push appends to s, where what is from start on belongs together. Where s is
+// full that alone moves to new memory: rows have slices of the rest, and append
+// would keep each memory that it grew out of besides its copies.
+func push[T any](s []T, start *int, v T) []T {
+	if len(s) == cap(s) {
+		s = append(make([]T, 0, max(2*cap(s), 8)), s[*start:]...)
+		*start = 0
+	}
+	return append(s, v)
+}
+
+// shortened takes back what a row added, where push has not left it behind.
+func shortened[T any](s []T, n int) []T { return s[:min(n, len(s))] }
 
 // grow adds an element to a slice whose memory is used again, and is not zeroed.
 func grow[T any](s []T) []T {

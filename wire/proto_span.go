@@ -276,7 +276,7 @@ func (d *Decoder) linksOf(i int, it fieldIter) *MessageError {
 		if n == maxLinks {
 			_ = d.reject("", "more than 128 links") // the row, and not the message
 		}
-		if err := d.protoLink(it.b); err != nil {
+		if err := d.protoLink(it.b, &start); err != nil {
 			return err
 		}
 		d.pop()
@@ -299,7 +299,7 @@ func (d *Decoder) enterEvents() {
 	}
 }
 
-func (d *Decoder) protoLink(b []byte) *MessageError {
+func (d *Decoder) protoLink(b []byte, start *int) *MessageError {
 	var l Link
 	it := fieldIter{rest: b, spec: linkFields}
 	for it.next() {
@@ -327,7 +327,7 @@ func (d *Decoder) protoLink(b []byte) *MessageError {
 		err = d.reject("span_id", "is required")
 	}
 	if err == nil && !d.row.bad {
-		d.m.links = append(d.m.links, l)
+		d.m.links = push(d.m.links, start, l)
 	}
 	return err
 }

@@ -24,7 +24,8 @@ func (d *Decoder) protoResource(b []byte) ([]KeyValue, *MessageError) {
 
 // protoKeyValues decodes the attributes that are fields of that number, and appends them to kvs.
 func (d *Decoder) protoKeyValues(it fieldIter, num int, kvs *[]KeyValue) ([]KeyValue, *MessageError) {
-	attrs, start := rowAttrs{base: len(d.names), kvs: kvs}, len(*kvs)
+	start := len(*kvs)
+	attrs := rowAttrs{base: len(d.names), kvs: kvs, start: &start}
 	for it.next() {
 		if it.num != num {
 			continue
@@ -42,10 +43,11 @@ func (d *Decoder) protoKeyValues(it fieldIter, num int, kvs *[]KeyValue) ([]KeyV
 
 // rowAttrs is where the attributes of one object go.
 type rowAttrs struct {
-	as       *Attrs // nil: all of them are the user's
-	seen     uint64 // of the conventions
-	base     int    // where the user's keys begin in d.names
-	kvs      *[]KeyValue
+	as       *Attrs                // nil: all of them are the user's
+	seen     uint64                // of the conventions
+	base     int                   // where the user's keys begin in d.names
+	kvs      *[]KeyValue           // nil: those of the row in hand
+	start    *int                  // in kvs
 	reserved func(key string) bool // tells keys that no attribute can have; may be nil
 }
 
@@ -95,12 +97,12 @@ func (d *Decoder) protoAttribute(attrs *rowAttrs, b []byte) *MessageError {
 		return d.reject(key, why)
 	}
 	if v.Type != TypeEmpty && !d.row.bad {
-		kvs := attrs.kvs
+		kvs, start := attrs.kvs, attrs.start
 		if kvs == nil {
-			kvs = &d.m.users
+			kvs, start = &d.m.users, &d.row.users
 		}
 		v.Str = d.cut(v.Str)
-		*kvs = append(*kvs, KeyValue{key, v})
+		*kvs = push(*kvs, start, KeyValue{key, v})
 	}
 	return nil
 }
@@ -275,7 +277,7 @@ func (d *Decoder) protoArray(b []byte) (_ Value, why string, _ *MessageError) {
 	start, n, typ := len(d.m.elems), 0, TypeEmpty
 	add := func(v Value) {
 		if n++; n <= d.limits.Elements {
-			d.m.elems = append(d.m.elems, v)
+			d.m.elems = push(d.m.elems, &start, v)
 		}
 		if typ != TypeEmpty && typ != v.Type {
 			why = "expected a flat array of one type, got several types"
