@@ -118,13 +118,13 @@ func benchTake(b *testing.B, s signals, config func(*Config)) {
 	r := benchReceiver(b, s, config)
 	a := r.newAgent("bench")
 	now := time.Now()
-	require.NoError(b, r.take(b.Context(), a, decodeBench(b, benchConnections()), now, false).err)
+	require.NoError(b, r.take(b.Context(), a, &incoming{Message: decodeBench(b, benchConnections()), arrival: now}).err)
 	messages := make([]*wire.Message, benchBatches)
 	for i := range messages {
 		messages[i] = decodeBench(b, "{"+benchEventList(i))
 	}
 	events(b, func(n int) {
-		if out := r.take(b.Context(), a, messages[n%benchBatches], now, false); out.err != nil || out.rejected.Count > 0 {
+		if out := r.take(b.Context(), a, &incoming{Message: messages[n%benchBatches], arrival: now}); out.err != nil || out.rejected.Count > 0 {
 			b.Fatal(out)
 		}
 	})
@@ -198,7 +198,7 @@ func BenchmarkTranslator(b *testing.B) {
 			r := benchReceiver(b, signals{traces: true}, nil)
 			a := r.newAgent("bench")
 			now := time.Now()
-			require.NoError(b, r.take(b.Context(), a, decodeBench(b, benchConnections()), now, false).err)
+			require.NoError(b, r.take(b.Context(), a, &incoming{Message: decodeBench(b, benchConnections()), arrival: now}).err)
 			resolved := make([]observed.Resolved, benchBatches)
 			for i := range resolved {
 				a.table.Resolve(decodeBench(b, "{"+benchEventList(i)), now.UnixNano(), &resolved[i])

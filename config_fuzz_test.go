@@ -137,7 +137,7 @@ func requireBuilds(t *testing.T, cfg *Config) {
 
 	m := new(wire.Message)
 	require.NoError(t, r.newDecoder().DecodeJSON([]byte(`[{"event":"handshake","ws.connection.id":"c"},{"event":"error"}]`), m))
-	require.NoError(t, r.take(t.Context(), r.newAgent(""), m, r.now(), false).err)
+	require.NoError(t, r.take(t.Context(), r.newAgent(""), &incoming{Message: m, arrival: r.now()}).err)
 	r.flush(t.Context())
 	require.NoError(t, r.Shutdown(t.Context()))
 }

@@ -20,8 +20,8 @@ type form struct {
 	isHello func([]byte) bool
 	// unnumbered tells whether what begins like this may be a message without a number.
 	unnumbered func(head []byte) bool
-	// size is how many objects and members a message becomes at the most, told
-	// without decoding it.
+	// size is how many rows, attributes and elements of arrays a message becomes,
+	// told without decoding it.
 	size func([]byte) (objects, members int)
 }
 
@@ -35,9 +35,12 @@ var jsonForm = form{
 	unnumbered: func(head []byte) bool {
 		return wire.PeekSeq(head) == 0 && bytes.HasPrefix(bytes.TrimLeft(head, " \t\r\n"), []byte("{"))
 	},
-	// Braces and colons in strings count too.
+	// What stands in strings counts too. Each member and element is the first of
+	// its object or array, or comes after a comma; but an event is after a comma
+	// itself, and has a member "event".
 	size: func(data []byte) (objects, members int) {
-		return bytes.Count(data, []byte("{")), bytes.Count(data, []byte(":"))
+		objects = bytes.Count(data, []byte("{"))
+		return objects, max(0, bytes.Count(data, []byte(","))+bytes.Count(data, []byte("["))-objects)
 	},
 }
 

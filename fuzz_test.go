@@ -125,7 +125,7 @@ func fuzzMessages(t *testing.T, r *wsstatsReceiver, messages [][]byte) {
 			a.aggregates = m.Hello.Aggregates
 			continue
 		}
-		out := r.take(ctx, a, m, r.now(), false)
+		out := r.take(ctx, a, &incoming{Message: m, arrival: r.now()})
 		require.NoError(t, out.err)
 		require.Equal(t, out.rejected.Count > 0, out.rejected.First != "")
 	}

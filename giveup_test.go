@@ -113,7 +113,7 @@ func TestAHandOverIsBounded(t *testing.T) {
 	for i := range maxTogether + 1 {
 		inst := r.instances.Claim(delivery.Key{Instance: fmt.Sprint(i)}, nil)
 		inst.Hold() <- struct{}{}
-		require.NoError(t, r.take(t.Context(), inst.State, &m, r.now(), false).err)
+		require.NoError(t, r.take(t.Context(), inst.State, &incoming{Message: &m, arrival: r.now()}).err)
 		r.instances.Release(inst, true, r.now())
 	}
 	r.stopNow()
@@ -128,7 +128,7 @@ func TestALossThatIsRefusedForGoodIsNotTriedAgain(t *testing.T) {
 	a := r.newAgent("i1")
 	var m wire.Message
 	require.NoError(t, r.newDecoder().DecodeJSON([]byte(handshakeBatch), &m))
-	require.NoError(t, r.take(t.Context(), a, &m, r.now(), false).err)
+	require.NoError(t, r.take(t.Context(), a, &incoming{Message: &m, arrival: r.now()}).err)
 	refuse.errs = []error{consumererror.NewPermanent(errors.New("bad"))}
 	assert.True(t, r.giveUp(t.Context(), []departed{{agent: a}}, false))
 	assert.Empty(t, refuse.errs)
@@ -198,7 +198,7 @@ func TestTheLastTryToGiveUpIsRightWithoutAConsumer(t *testing.T) {
 	agent, arrival := r.newAgent("i1"), r.now()
 	var m wire.Message
 	assert.NoError(t, r.newDecoder().DecodeJSON([]byte(handshakeBatch), &m))
-	assert.NoError(t, r.take(context.Background(), agent, &m, arrival, false).err)
+	assert.NoError(t, r.take(context.Background(), agent, &incoming{Message: &m, arrival: arrival}).err)
 	var open observed.Counter
 	for _, c := range agent.table.Abandon(arrival.UnixNano()) {
 		open = c.Active

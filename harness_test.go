@@ -156,8 +156,8 @@ func (a *testAgent) encode(message string) (kind int, data []byte) {
 // reply returns the next reply that is no heartbeat.
 func (a *testAgent) reply() wire.Reply {
 	a.t.Helper()
+	require.NoError(a.t, a.conn.SetReadDeadline(time.Now().Add(waitFor))) // for all heartbeats together
 	for {
-		require.NoError(a.t, a.conn.SetReadDeadline(time.Now().Add(waitFor)))
 		_, data, err := a.conn.ReadMessage()
 		require.NoError(a.t, err)
 		reply, err := wire.DecodeReply(data)

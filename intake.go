@@ -41,6 +41,15 @@ func (r *wsstatsReceiver) newAgent(instance string) *agent {
 	}
 }
 
+// incoming is a decoded message.
+type incoming struct {
+	*wire.Message
+	arrival     time.Time
+	size        int   // bytes that came
+	reserved    int64 // memory that was taken for it, by translationBytes
+	tracesTaken bool  // its spans were handed on before
+}
+
 // outcome is what became of a message.
 type outcome struct {
 	err         error // nil: taken
@@ -58,17 +67,23 @@ var resolvedPool = sync.Pool{New: func() any { return new(observed.Resolved) }}
 // take hands a decoded message on: traces first, then metrics. Where metrics
 // are refused after traces were taken, the repeat of the message says so with
 // tracesTaken, and only the rest is done.
-func (r *wsstatsReceiver) take(ctx context.Context, a *agent, m *wire.Message, arrival time.Time, tracesTaken bool) outcome {
-	b := &m.Batch
+func (r *wsstatsReceiver) take(ctx context.Context, a *agent, in *incoming) outcome {
+	b := &in.Batch
 	resolved := resolvedPool.Get().(*observed.Resolved)
 	defer func() {
 		if cap(resolved.Rows) <= maxPooledRows {
 			resolvedPool.Put(resolved)
 		}
 	}()
-	a.table.Resolve(m, arrival.UnixNano(), resolved)
+	a.table.Resolve(in.Message, in.arrival.UnixNano(), resolved)
 
 	out := outcome{rejected: b.Rejected}
+	paid, err := r.payRest(in, resolved)
+	defer r.budget.Release(paid)
+	if out.fail(err) {
+		r.refused(ctx, a, in.arrival, out)
+		return out
+	}
 	merge(&out.rejected, resolved.Rejected)
 	aggregates := a.aggregates || b.Aggregates && !a.session
 	stats := b.Stats
@@ -84,10 +99,10 @@ func (r *wsstatsReceiver) take(ctx context.Context, a *agent, m *wire.Message, a
 		resource = observed.NewResource(b.Resource, a.instance)
 	}
 
-	if r.nextTraces != nil && resolved.Spans > 0 && !tracesTaken {
+	if r.nextTraces != nil && resolved.Spans > 0 && !in.tracesTaken {
 		td := r.translator.traces(resource, resolved.Rows, resolved.Spans)
 		if out.fail(r.consumeTraces(ctx, td, &out.consuming)) {
-			r.refused(ctx, a, arrival, out)
+			r.refused(ctx, a, in.arrival, out)
 			return out
 		}
 	}
@@ -98,11 +113,11 @@ func (r *wsstatsReceiver) take(ctx context.Context, a *agent, m *wire.Message, a
 		}, func(md pmetric.Metrics) error { return r.consumeMetrics(ctx, md, &out.consuming) })
 		if out.fail(err) {
 			out.tracesTaken = true
-			r.refused(ctx, a, arrival, out)
+			r.refused(ctx, a, in.arrival, out)
 			return out
 		}
 	}
-	a.table.Commit(arrival.UnixNano())
+	a.table.Commit(in.arrival.UnixNano())
 	r.noteConnections(ctx, a)
 	r.noteTaken(ctx, b, resolved)
 	return out
@@ -120,6 +135,19 @@ func (r *wsstatsReceiver) refused(ctx context.Context, a *agent, arrival time.Ti
 func (o *outcome) fail(err error) bool {
 	o.err, o.permanent = err, consumererror.IsPermanent(err)
 	return err != nil
+}
+
+// refusal is how an agent hears of what failed.
+func (o *outcome) refusal() (code, message string) {
+	switch {
+	case errors.Is(o.err, errOverMemory):
+		return wire.CodeTooLarge, overMemory
+	case errors.Is(o.err, errOverBudget):
+		return wire.CodeUnavailable, overBudget
+	case o.permanent:
+		return wire.CodeRefused, "the pipeline refused the data for good"
+	}
+	return wire.CodeUnavailable, "the pipeline refuses data now"
 }
 
 func merge(into *wire.Rejected, r wire.Rejected) {

@@ -45,6 +45,7 @@ var loads = []struct {
 	{"single", `"events":[{"event":"receive","ws.connection.id":"c","ws.role":"server","ws.message.type":"text","ws.message.size":5,"ws.message.seq":1}]}`},
 	{"conventions", `"events":[` + strings.TrimSuffix(strings.Repeat(`{"event":"send",`+conventionAttributes()+`},`, 512), ",") + `]}`},
 	{"bare", `"events":[` + strings.TrimSuffix(strings.Repeat(`{"event":"send"},`, 8192), ",") + `]}`},
+	{"arrays", `"events":[` + strings.TrimSuffix(strings.Repeat(`{"event":"send"`+zeroArrays(32)+`},`, 8), ",") + `]}`},
 	{"attributes", `"events":[` + strings.TrimSuffix(strings.Repeat(`{"event":"send"`+tinyAttributes(64)+`},`, 512), ",") + `]}`},
 }
 
@@ -56,6 +57,15 @@ func conventionAttributes() string {
 		members = append(members, fmt.Sprintf("%q:%s", a, cmp.Or(value, "1")))
 	}
 	return strings.Join(members, ",")
+}
+
+// zeroArrays are attributes that are arrays as long as they can be.
+func zeroArrays(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `,"a%d":[0%s]`, i, strings.Repeat(",0", 255))
+	}
+	return b.String()
 }
 
 func tinyAttributes(n int) string {

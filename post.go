@@ -51,8 +51,7 @@ func (e *endpoint) post(w http.ResponseWriter, req *http.Request) {
 		in.paid = cost
 	}
 	if in.over || in.paid == 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
-		e.refuse(w, req, http.StatusTooManyRequests, refusedBudget, overBudget)
+		e.refuseOverBudget(w, req)
 		return
 	}
 	data := *in.buffer
@@ -83,20 +82,30 @@ func (e *endpoint) post(w http.ResponseWriter, req *http.Request) {
 	}
 	a := r.newAgent("")
 	a.session = false
-	out := r.take(req.Context(), a, m, r.now(), false)
+	out := r.take(req.Context(), a, &incoming{Message: m, arrival: r.now(), size: len(data), reserved: size})
 	r.noteProcessed(req.Context(), began, out)
+	_, why := out.refusal()
 	switch {
+	case errors.Is(out.err, errOverMemory):
+		e.refuse(w, req, http.StatusRequestEntityTooLarge, refusedTooLarge, why)
+	case errors.Is(out.err, errOverBudget):
+		e.refuseOverBudget(w, req)
 	case out.err != nil && out.permanent:
 		r.noteDropped(req.Context(), len(m.Batch.Events), droppedRefused)
-		http.Error(w, "the pipeline refused the data for good", http.StatusBadRequest)
+		http.Error(w, why, http.StatusBadRequest)
 	case out.err != nil:
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
-		http.Error(w, "the pipeline refuses data now", http.StatusServiceUnavailable)
+		http.Error(w, why, http.StatusServiceUnavailable)
 	default:
 		r.noteDropped(req.Context(), out.rejected.Count, droppedRejected)
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(postAnswer{Accepted: rowCount(&m.Batch) - (out.rejected.Count - m.Batch.Rejected.Count), Rejected: out.rejected})
 	}
+}
+
+func (e *endpoint) refuseOverBudget(w http.ResponseWriter, req *http.Request) {
+	w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
+	e.refuse(w, req, http.StatusTooManyRequests, refusedBudget, overBudget)
 }
 
 // rowCount is how many rows of a message were understood.

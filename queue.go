@@ -22,16 +22,18 @@ const (
 
 // item is a message in the queue.
 type item struct {
-	form    *form
-	data    []byte
-	buffer  *[]byte // to give back to the pool
-	paid    int64   // to the budget
-	seq     uint64
-	index   uint64 // which message of the session, from 1
-	arrival time.Time
-	early   bool // before the welcome
-	counted bool // in unanswered
-	refused bool // over the byte budget: data holds what is to be taken all the same
+	form   *form
+	data   []byte
+	buffer *[]byte // to give back to the pool
+	paid   int64   // to the budget
+	seq    uint64
+	// reserved is the memory that was taken for what it becomes.
+	reserved int64
+	index    uint64 // which message of the session, from 1
+	arrival  time.Time
+	early    bool // before the welcome
+	counted  bool // in unanswered
+	refused  bool // over the byte budget: data holds what is to be taken all the same
 }
 
 // payForHead pays for n more bytes of a message that begins with head. Where

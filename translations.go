@@ -3,20 +3,33 @@ package wsstatsreceiver
 import (
 	"container/list"
 	"context"
+	"errors"
 	"sync"
 
+	"go.opentelemetry.io/collector/consumer/consumererror"
+
+	"github.com/wsstats/wsstatsreceiver/internal/observed"
 	"github.com/wsstats/wsstatsreceiver/wire"
 )
 
 // What a message becomes while it is decoded, translated and in the hands of
 // the pipeline is many times larger than what came: rows, spans, attributes,
 // and the stack of the goroutine that waits. These are measured with
-// BenchmarkMemoryBlocked, and rounded up.
+// TestTranslationBytes, and rounded up.
 const (
-	bytesPerMessage = 16 << 10
-	bytesPerObject  = 1536 // an event
-	bytesPerMember  = 480  // an attribute
+	bytesPerMessage = 20 << 10
+	bytesPerRow     = 960 // an event, a connection or a stat
+	bytesPerSpan    = 576
+	bytesPerMember  = 240 // an attribute, or an element of an array
 	minTranslations = 1 << 20
+)
+
+// overMemory is that a message becomes more than there may be of all together.
+const overMemory = "the message becomes more in memory than delivery::budget_bytes"
+
+var (
+	errOverBudget = errors.New(overBudget)
+	errOverMemory = consumererror.NewPermanent(errors.New(overMemory))
 )
 
 // translations bounds the memory of all messages that are being translated or
@@ -44,7 +57,8 @@ func newTranslations(budget int64) *translations {
 
 // begin takes memory for a message that becomes so many bytes, which end gives
 // back. Where there is none it returns a turn, and take is called later. A
-// message that needs more than there is in all goes alone.
+// message that needs more than there is in all goes alone, and pays the rest
+// when it is known (payRest).
 func (t *translations) begin(bytes int64, take func()) *turn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -122,10 +136,32 @@ func (t *translations) wait(ctx context.Context, bytes int64) error {
 	}
 }
 
-// translationBytes is how much memory a message needs at the most.
+// translationBytes is how much memory a message needs at the most, but for
+// what its events inherit.
 func (f *form) translationBytes(data []byte) int64 {
-	objects, members := f.size(data)
-	return int64(bytesPerMessage + objects*bytesPerObject + members*bytesPerMember + len(data))
+	rows, members := f.size(data)
+	return translationBytes(len(data), rows, rows, members)
+}
+
+func translationBytes(size, rows, spans, members int) int64 {
+	return int64(bytesPerMessage + size + rows*bytesPerRow + spans*bytesPerSpan + members*bytesPerMember)
+}
+
+// payRest pays out of the byte budget for what a message has become beyond the
+// memory that was taken for it by its size: because it is larger than the share,
+// or its events inherit much. It returns what it has paid.
+func (r *wsstatsReceiver) payRest(in *incoming, resolved *observed.Resolved) (int64, error) {
+	b := &in.Batch
+	rest := translationBytes(in.size, len(b.Events)+len(b.Connections)+len(b.Stats), resolved.Spans, resolved.Members) - min(in.reserved, r.inHand.share)
+	switch {
+	case rest <= 0:
+		return 0, nil
+	case rest > r.budget.Limit():
+		return 0, errOverMemory
+	case !r.budget.Acquire(rest):
+		return 0, errOverBudget
+	}
+	return rest, nil
 }
 
 // maxPooledMessage keeps messages that grew large from holding memory for good.

@@ -4,12 +4,15 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componenttest"
+
+	"github.com/wsstats/wsstatsreceiver/wire"
 )
 
 func TestTranslations(t *testing.T) {
@@ -222,6 +225,95 @@ func TestPostThatIsGivenUpWhileItWaits(t *testing.T) {
 	give()
 }
 
+// setAside is the memory that messages in hand have taken.
+func (r *wsstatsReceiver) setAside() int64 {
+	r.inHand.mu.Lock()
+	defer r.inHand.mu.Unlock()
+	return r.inHand.held + r.budget.Used()
+}
+
+// rests are messages that become more than they look like, or than the share.
+var rests = []struct{ name, message string }{
+	{"inherited", `{"seq":1,"connections":[{"ws.connection.id":"c"` + tinyAttributes(64) + `}],"events":[` +
+		strings.TrimSuffix(strings.Repeat(`{"event":"send","ws.connection.id":"c"},`, 1024), ",") + `]}`},
+	{"large", `{"seq":1,` + repeated(`{"event":"send"},`, 4096) + `}`},
+}
+
+func repeated(event string, n int) string {
+	return `"events":[` + strings.TrimSuffix(strings.Repeat(event, n), ",") + `]`
+}
+
+// Red when: a message goes alone and pays nothing for it, or what events
+// inherit is not counted.
+func TestMessagesThatNeedMoreThanTheShare(t *testing.T) {
+	eachEncoding(t, func(t *testing.T, e encoding) {
+		for _, tt := range rests {
+			t.Run(tt.name, func(t *testing.T) {
+				sink := &blockedConsumer{release: make(chan struct{})}
+				r := startReceiver(t, testOptions{encoding: e, traces: sink, config: func(cfg *Config) {
+					cfg.Delivery.BudgetBytes = 32 << 20
+				}})
+				release := sync.OnceFunc(func() { close(sink.release) })
+				t.Cleanup(release)
+				a, _ := r.greet("i1")
+				before := heldBytes()
+				require.True(t, r.budget.Acquire(r.budget.Limit()-1<<20))
+				a.send(tt.message)
+				require.Equal(t, wire.Reply{Nack: 1, Retryable: true, RetryAfterMs: 500, Code: wire.CodeUnavailable, Message: overBudget}, a.reply())
+				require.Eventually(t, func() bool { return r.budget.Used() == r.budget.Limit()-1<<20 && r.inHand.idle() }, waitFor, pollEvery)
+				r.budget.Release(r.budget.Limit() - 1<<20)
+
+				a.send(tt.message)
+				require.Eventually(t, func() bool { return sink.entered.Load() == 1 }, waitFor, pollEvery)
+				held, aside := heldBytes()-before, r.setAside()
+				t.Logf("%d bytes become %d, %d are set aside", len(tt.message), held, aside)
+				assert.Greater(t, aside, r.inHand.share)
+				assert.Less(t, held, aside+minBuffer)
+				release()
+				assert.EqualValues(t, 1, a.reply().Ack)
+				require.Eventually(t, func() bool { return r.budget.Used() == 0 && r.inHand.idle() }, waitFor, pollEvery)
+			})
+		}
+	})
+}
+
+// Red when: a message that never fits is asked for again and again.
+func TestMessagesThatNeedMoreThanThereIs(t *testing.T) {
+	eachEncoding(t, func(t *testing.T, e encoding) {
+		for _, tt := range rests {
+			t.Run(tt.name, func(t *testing.T) {
+				tel := componenttest.NewTelemetry()
+				r := startReceiver(t, testOptions{encoding: e, tel: tel, config: func(cfg *Config) {
+					cfg.Limits.MessageBytes, cfg.Delivery.BudgetBytes, cfg.Delivery.WindowBytes = 1<<20, 1<<20, 1<<20
+				}})
+				a, _ := r.greet("i1")
+				a.send(tt.message)
+				require.Equal(t, wire.Reply{Nack: 1, Code: wire.CodeTooLarge, Message: overMemory}, a.reply())
+				a.send(batch(2, "c", 1))
+				assert.EqualValues(t, 2, a.reply().Ack)
+				assert.Equal(t, 1, r.traces.SpanCount())
+				if e.subprotocol == wire.SubprotocolJSON {
+					assert.Equal(t, http.StatusRequestEntityTooLarge, r.post("application/json", tt.message).status)
+					assertRefused(t, tel, map[string]int64{"too_large": 1})
+				}
+			})
+		}
+	})
+}
+
+func TestPostThatNeedsMoreThanIsLeft(t *testing.T) {
+	tel := componenttest.NewTelemetry()
+	r := startReceiver(t, testOptions{tel: tel, config: func(cfg *Config) { cfg.Delivery.BudgetBytes = 32 << 20 }})
+	require.True(t, r.budget.Acquire(r.budget.Limit()-1<<20))
+	got := r.post("application/json", rests[1].message)
+	assert.Equal(t, http.StatusTooManyRequests, got.status)
+	assert.Equal(t, "5", got.header.Get("Retry-After"))
+	assertRefused(t, tel, map[string]int64{"budget": 1})
+	r.budget.Release(r.budget.Limit() - 1<<20)
+	assert.Equal(t, http.StatusOK, r.post("application/json", rests[1].message).status)
+	assert.Zero(t, r.budget.Used())
+}
+
 // What a message becomes must not be larger than what is set aside for it.
 func TestTranslationBytes(t *testing.T) { eachEncoding(t, testTranslationBytes) }
 
@@ -241,9 +333,9 @@ func testTranslationBytes(t *testing.T, e encoding) {
 				c.write(rawFrame(fin|e.opcode, message))
 			}
 			require.Eventually(t, func() bool { return sink.entered.Load() == messages }, waitFor, pollEvery)
-			each := (heldBytes() - before) / messages
-			t.Logf("%d bytes become %d, %d are set aside", len(message), each, formOf(e.subprotocol).translationBytes([]byte(message)))
-			assert.Less(t, each, formOf(e.subprotocol).translationBytes([]byte(message))+int64(max(len(message), minBuffer)))
+			held, aside := heldBytes()-before, r.setAside()
+			t.Logf("%d bytes become %d, %d are set aside", len(message), held/messages, aside/messages)
+			assert.Less(t, held, aside+messages*minBuffer)
 			close(sink.release)
 		})
 	}

@@ -40,6 +40,7 @@ func (s *session) work() {
 			return
 		}
 		m := messagePool.Get().(*wire.Message)
+		it.reserved = size
 		s.handle(&it, decoder, m)
 		putMessage(m, size)
 		s.r.inHand.end(size)
@@ -231,13 +232,14 @@ func (s *session) handleUnnumbered(it *item, m *wire.Message) {
 		s.replyError(it, wire.CodeUnavailable, overBudget)
 	}
 	out := s.take(it, m, false)
+	code, message := out.refusal()
 	switch {
 	case out.err != nil && out.permanent:
 		s.r.noteDropped(s.ctx, len(m.Batch.Events), droppedRefused)
-		s.replyError(it, wire.CodeRefused, "the pipeline refused the data for good")
+		s.replyError(it, code, message)
 	case out.err != nil:
 		s.r.noteDropped(s.ctx, len(m.Batch.Events), droppedUnavailable)
-		s.replyError(it, wire.CodeUnavailable, "the pipeline refuses data now")
+		s.replyError(it, code, message)
 	case out.rejected.Count > 0:
 		s.replyError(it, wire.CodeRejected, out.rejected.First)
 	}
@@ -287,15 +289,16 @@ func (s *session) handleNumbered(it *item, m *wire.Message, err error) {
 		return
 	}
 	out := s.take(it, m, tracesTaken)
+	code, message := out.refusal()
 	switch {
 	case out.err != nil && out.permanent:
 		s.r.noteDropped(s.ctx, len(m.Batch.Events), droppedRefused)
-		s.refuseForGood(it, wire.CodeRefused, "the pipeline refused the data for good")
+		s.refuseForGood(it, code, message)
 	case out.err != nil:
 		if out.tracesTaken && s.inst != nil {
 			s.inst.Sequence.HalfTaken(it.seq)
 		}
-		s.refuseForNow(it, wire.CodeUnavailable, "the pipeline refuses data now")
+		s.refuseForNow(it, code, message)
 	default:
 		s.taken(it)
 		s.acknowledge(it.seq, out.rejected)
@@ -331,7 +334,7 @@ func (s *session) declareOnly(it *item, m *wire.Message) {
 
 func (s *session) take(it *item, m *wire.Message, tracesTaken bool) outcome {
 	began := time.Now()
-	out := s.r.take(s.ctx, s.agent, m, it.arrival, tracesTaken)
+	out := s.r.take(s.ctx, s.agent, &incoming{m, it.arrival, len(it.data), it.reserved, tracesTaken})
 	s.r.noteProcessed(s.ctx, began, out)
 	if out.err == nil {
 		s.r.noteDropped(s.ctx, out.rejected.Count, droppedRejected)

@@ -28,6 +28,7 @@ type Conn struct {
 	PeerPort int64
 	HasPort  bool
 	User     []wire.KeyValue
+	members  int // of User
 
 	// Opened says that the opening was observed: the handshake span exists and has these ids.
 	Opened         bool
@@ -87,6 +88,7 @@ func (c *Conn) inherit(as *wire.Attrs, allowQuery bool) {
 	}
 	if len(as.User) > 0 {
 		c.User = CloneUser(as.User)
+		c.members = members(c.User)
 	}
 }
 

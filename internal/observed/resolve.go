@@ -16,6 +16,9 @@ type Resolved struct {
 	Opened []*Conn
 	// Spans is how many rows are kept.
 	Spans int
+	// Members is how many attributes and elements of arrays the rows state, and
+	// those that are kept inherit besides.
+	Members int
 	// TimesAdjusted counts events from the future that were set to the arrival time.
 	TimesAdjusted int
 	// Rejected are rows that decoding could not know to be wrong.
@@ -99,10 +102,26 @@ func (t *Table) resolve(m *wire.Message, ev *wire.Event, arrival int64, out *Res
 	if row.Kind == wire.KindHandshake && !row.Refused && row.Conn != nil {
 		t.open(&row)
 	}
+	out.Members += ev.Len() + members(ev.User)
+	for i := range ev.Links {
+		out.Members += 1 + members(ev.Links[i].Attributes)
+	}
 	if row.Keep {
 		out.Spans++
+		if row.Conn != nil {
+			out.Members += row.Conn.members
+		}
 	}
 	out.Rows = append(out.Rows, row)
+}
+
+// members counts attributes and the elements of their arrays.
+func members(kvs []wire.KeyValue) int {
+	n := len(kvs)
+	for i := range kvs {
+		n += len(kvs[i].Value.Array)
+	}
+	return n
 }
 
 func direction(ev *wire.Event) wire.Direction {
