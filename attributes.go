@@ -1,9 +1,10 @@
 package wsstatsreceiver
 
 import (
-	"strings"
+	"math/bits"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/xpdata"
 
 	"github.com/wsstats/wsstatsreceiver/internal/observed"
 	"github.com/wsstats/wsstatsreceiver/wire"
@@ -60,86 +61,104 @@ func (n *attributeNames) written(key string) bool {
 	return false
 }
 
-// attributes writes what the event states, then what it inherits from its
-// connection, then what follows from both.
-func (t *translator) attributes(row *observed.Row, dst pcommon.Map) {
-	ev, c := row.Event, row.Conn
-	size := ev.Len() + len(ev.User) + 4
-	if c != nil {
-		size += 5 + len(c.User)
-	}
-	if t.names.protocol {
-		size += 3
-	}
-	dst.EnsureCapacity(size)
+// attributeWriter writes attributes of spans and scopes. It notes them first,
+// so that their map is made in its size, and once: growing it, and looking for
+// each key in it, costs as much as the attributes do.
+type attributeWriter struct {
+	names         *attributeNames
+	allowURLQuery bool
+	noted         []wire.KeyValue
+	pairs         xpdata.MapBuilder
+	texts         texts
+}
 
-	for a := range wire.NumAttrs {
-		if !ev.Has(a) {
-			continue
-		}
-		switch a {
-		case wire.AttrDirection, wire.AttrCloseClass:
-			// The receiver's own word stands below.
-		case wire.AttrURL:
-			t.putStr(dst, a, strings.Clone(observed.RedactURL(ev.Str(a), t.allowURLQuery)))
-		case wire.AttrHTTPURL:
-			t.putHTTPURL(dst, strings.Clone(observed.RedactURL(ev.Str(a), t.allowURLQuery)), ev.Has(wire.AttrURL) || c != nil && c.URL != "")
-		case wire.AttrConnectionID:
-			if c != nil {
-				t.putStr(dst, a, c.ID)
-			} else {
-				t.putStr(dst, a, strings.Clone(ev.Str(a)))
-			}
-		case wire.AttrMessageType, wire.AttrRole, wire.AttrProtocol, wire.AttrCloseInitiator, wire.AttrUpgrade, wire.AttrHTTPMethod:
-			t.putStr(dst, a, intern(ev.Str(a)))
-		default:
-			t.putValue(dst, a, ev.Value(a))
-		}
+// event writes what the event states, then what it inherits from its connection
+// unless the scope says that, and then what follows from both.
+func (w *attributeWriter) event(row *observed.Row, scoped bool, dst pcommon.Map) {
+	ev, c := row.Event, row.Conn
+	for left := ev.Mask(); left != 0; left &= left - 1 {
+		w.stated(row, wire.Attr(bits.TrailingZeros64(left)), scoped)
 	}
-	if c != nil {
-		t.inherited(ev, c, dst)
+	if c != nil && !scoped {
+		w.inherited(ev, c)
 	}
 	switch row.Direction {
 	case wire.DirectionSent:
-		dst.PutStr("ws.direction", "sent")
+		w.noteStr("ws.direction", "sent")
 	case wire.DirectionReceived:
-		dst.PutStr("ws.direction", "received")
+		w.noteStr("ws.direction", "received")
 	case wire.DirectionOther:
-		dst.PutStr("ws.direction", strings.Clone(ev.Str(wire.AttrDirection)))
+		w.noteStr("ws.direction", w.texts.clone(ev.Str(wire.AttrDirection)))
 	case wire.DirectionUnknown:
 	}
 	if row.CloseClass != "" {
-		dst.PutStr("ws.close.class", row.CloseClass)
+		w.noteStr("ws.close.class", row.CloseClass)
 	}
-	if t.names.protocol {
-		dst.PutStr(protocolName, "websocket")
+	if w.names.protocol && !scoped {
+		w.noteStr(protocolName, "websocket")
 	}
 	for _, kv := range ev.User {
-		if !t.names.written(kv.Key) {
-			observed.PutValue(dst, strings.Clone(kv.Key), observed.CloneValue(kv.Value))
+		if !w.names.written(kv.Key) {
+			w.note(w.texts.clone(kv.Key), w.texts.cloneValue(kv.Value))
 		}
+	}
+	w.write(dst)
+}
+
+// stated notes one attribute of the event.
+func (w *attributeWriter) stated(row *observed.Row, a wire.Attr, scoped bool) {
+	ev, c := row.Event, row.Conn
+	switch a {
+	case wire.AttrDirection, wire.AttrCloseClass:
+		// The receiver's own word stands below.
+	case wire.AttrURL:
+		w.known(a, wire.StringValue(w.texts.clone(observed.RedactURL(ev.Str(a), w.allowURLQuery))))
+	case wire.AttrHTTPURL:
+		w.httpURL(w.texts.clone(observed.RedactURL(ev.Str(a), w.allowURLQuery)), ev.Has(wire.AttrURL) || c != nil && c.URL != "")
+	case wire.AttrConnectionID:
+		switch {
+		case c == nil:
+			w.known(a, wire.StringValue(w.texts.clone(ev.Str(a))))
+		case !scoped:
+			w.known(a, wire.StringValue(c.ID))
+		}
+	case wire.AttrMessageType, wire.AttrRole, wire.AttrProtocol, wire.AttrCloseInitiator, wire.AttrUpgrade, wire.AttrHTTPMethod:
+		w.known(a, wire.StringValue(w.intern(ev.Str(a))))
+	default:
+		w.known(a, w.texts.cloneValue(ev.Value(a)))
 	}
 }
 
-// inherited writes what the connection states and the event does not.
-func (t *translator) inherited(ev *wire.Event, c *observed.Conn, dst pcommon.Map) {
+// inherited notes what the connection states and the event does not; nil is an
+// event that states nothing.
+func (w *attributeWriter) inherited(ev *wire.Event, c *observed.Conn) {
 	inherit := func(a wire.Attr, s string) {
-		if s != "" && !ev.Has(a) {
-			t.putStr(dst, a, s)
+		if s != "" && (ev == nil || !ev.Has(a)) {
+			w.known(a, wire.StringValue(s))
 		}
 	}
 	inherit(wire.AttrURL, c.URL)
 	inherit(wire.AttrProtocol, c.Protocol)
 	inherit(wire.AttrRole, c.RoleText)
 	inherit(wire.AttrPeerIP, c.PeerIP)
-	if c.HasPort && !ev.Has(wire.AttrPeerPort) {
-		t.putValue(dst, wire.AttrPeerPort, wire.IntValue(c.PeerPort))
+	if c.HasPort && (ev == nil || !ev.Has(wire.AttrPeerPort)) {
+		w.known(wire.AttrPeerPort, wire.IntValue(c.PeerPort))
 	}
 	for _, kv := range c.User {
-		if !t.names.written(kv.Key) && !has(ev.User, kv.Key) {
-			observed.PutValue(dst, kv.Key, kv.Value)
+		if !w.names.written(kv.Key) && (ev == nil || !has(ev.User, kv.Key)) {
+			w.note(kv.Key, kv.Value)
 		}
 	}
+}
+
+// connection writes what all events of a connection have, for its scope.
+func (w *attributeWriter) connection(c *observed.Conn, dst pcommon.Map) {
+	w.known(wire.AttrConnectionID, wire.StringValue(c.ID))
+	w.inherited(nil, c)
+	if w.names.protocol {
+		w.noteStr(protocolName, "websocket")
+	}
+	w.write(dst)
 }
 
 func has(kvs []wire.KeyValue, key string) bool {
@@ -151,42 +170,50 @@ func has(kvs []wire.KeyValue, key string) bool {
 	return false
 }
 
-// putHTTPURL writes http.url, whose twin url.full is ws.url's where there is one.
-func (t *translator) putHTTPURL(dst pcommon.Map, url string, hasWSURL bool) {
-	twin := t.names.twin[wire.AttrHTTPURL]
+// httpURL notes http.url, whose twin url.full is ws.url's where there is one.
+func (w *attributeWriter) httpURL(url string, hasWSURL bool) {
+	twin := w.names.twin[wire.AttrHTTPURL]
 	if hasWSURL {
 		twin = ""
 	}
-	if own := t.names.own[wire.AttrHTTPURL]; own != "" || twin == "" {
-		dst.PutStr(wire.AttrHTTPURL.String(), url)
+	if own := w.names.own[wire.AttrHTTPURL]; own != "" || twin == "" {
+		w.noteStr(wire.AttrHTTPURL.String(), url)
 	}
 	if twin != "" {
-		dst.PutStr(twin, url)
+		w.noteStr(twin, url)
 	}
 }
 
-func (t *translator) putStr(dst pcommon.Map, a wire.Attr, s string) {
-	if own := t.names.own[a]; own != "" {
-		dst.PutStr(own, s)
+// known notes an attribute of the conventions under its names.
+func (w *attributeWriter) known(a wire.Attr, v wire.Value) {
+	if own := w.names.own[a]; own != "" {
+		w.note(own, v)
 	}
-	if twin := t.names.twin[a]; twin != "" {
-		dst.PutStr(twin, s)
+	if twin := w.names.twin[a]; twin != "" {
+		w.note(twin, v)
 	}
 }
 
-func (t *translator) putValue(dst pcommon.Map, a wire.Attr, v wire.Value) {
-	v.Str = strings.Clone(v.Str)
-	if own := t.names.own[a]; own != "" {
-		observed.PutValue(dst, own, v)
+func (w *attributeWriter) noteStr(key, s string) { w.note(key, wire.StringValue(s)) }
+
+// note notes an attribute whose strings are owned, and whose key is no other's.
+func (w *attributeWriter) note(key string, v wire.Value) {
+	w.noted = append(w.noted, wire.KeyValue{Key: key, Value: v})
+}
+
+// write makes the map of what was noted.
+func (w *attributeWriter) write(dst pcommon.Map) {
+	w.pairs.EnsureCapacity(len(w.noted))
+	for i := range w.noted {
+		observed.SetValue(w.pairs.AppendEmpty(w.noted[i].Key), &w.noted[i].Value)
 	}
-	if twin := t.names.twin[a]; twin != "" {
-		observed.PutValue(dst, twin, v)
-	}
+	w.pairs.UnsafeIntoMap(dst)
+	w.noted = w.noted[:0]
 }
 
 // intern returns an owned string, without a copy for the values that nearly
 // every event has.
-func intern(s string) string {
+func (w *attributeWriter) intern(s string) string {
 	switch s {
 	case "text":
 		return "text"
@@ -209,5 +236,5 @@ func intern(s string) string {
 	case "GET":
 		return "GET"
 	}
-	return strings.Clone(s)
+	return w.texts.clone(s)
 }

@@ -205,8 +205,7 @@ func BenchmarkTranslator(b *testing.B) {
 			}
 			translator := newTranslator(cfg, "")
 			events(b, func(n int) {
-				rows := resolved[n%benchBatches].Rows
-				if td := translator.traces(a.resource, rows, len(rows)); td.SpanCount() != benchEvents {
+				if td := translator.traces(a.resource, &resolved[n%benchBatches]); td.SpanCount() != benchEvents {
 					b.Fatal(td.SpanCount())
 				}
 			})

@@ -51,7 +51,8 @@ const (
 type TracesConfig struct {
 	// Mode is message (default: a message is a trace) or connection (a connection is one).
 	Mode string `mapstructure:"mode"`
-	// Layout is flat: every span carries its connection's attributes.
+	// Layout is flat (default: every span carries its connection's attributes) or
+	// scope (they stand on a scope of the connection, once a message).
 	Layout string `mapstructure:"layout"`
 	// ErrorCloseCodes are the close codes of 3000 to 4999 that are errors.
 	ErrorCloseCodes []int64        `mapstructure:"error_close_codes"`
@@ -178,6 +179,7 @@ const (
 	scopeMessage    = "message"
 	scopeConnection = "connection"
 	layoutFlat      = "flat"
+	layoutScope     = "scope"
 	cumulative      = "cumulative"
 	delta           = "delta"
 	explicit        = "explicit"
@@ -230,7 +232,7 @@ func (cfg *Config) Validate() error {
 	v.oneOf("conventions", string(cfg.Conventions), string(ConventionsWS), string(ConventionsDup), string(ConventionsSemconv))
 
 	v.oneOf("traces::mode", cfg.Traces.Mode, scopeMessage, scopeConnection)
-	v.oneOf("traces::layout", cfg.Traces.Layout, layoutFlat)
+	v.oneOf("traces::layout", cfg.Traces.Layout, layoutFlat, layoutScope)
 	for i, code := range cfg.Traces.ErrorCloseCodes {
 		v.check(code >= 3000 && code <= 4999,
 			"traces::error_close_codes[%d] is %d: only codes from 3000 to 4999 can be chosen, the others are fixed by the conventions", i, code)

@@ -145,7 +145,7 @@ func TestValidate(t *testing.T) {
 		"path_pattern":           `path is "/v1/{any}": it must start with a slash and have no space, brace, query or fragment, such as /v1/wsstats`,
 		"conventions":            `conventions is "otel": it must be one of ws, ws/dup, semconv`,
 		"mode":                   `traces::mode is "session": it must be one of message, connection`,
-		"layout":                 `traces::layout is "deep": it must be one of flat`,
+		"layout":                 `traces::layout is "deep": it must be one of flat, scope`,
 		"error_close_codes": `traces::error_close_codes[1] is 1008: only codes from 3000 to 4999 can be chosen, the others are fixed by the conventions` + "\n" +
 			`traces::error_close_codes[2] is 5000: only codes from 3000 to 4999 can be chosen, the others are fixed by the conventions`,
 		"ratio_high":      `traces::sampling::ratio is 1.5: it must be from 0 (only errors and lifecycle) to 1 (everything)`,

@@ -99,6 +99,7 @@ func fuzzReceiver(t *testing.T, choice byte) *wsstatsReceiver {
 	cfg.Metrics.Histogram = []string{explicit, exponential}[pick(2)]
 	cfg.Traces.Sampling.Scope = []string{scopeMessage, scopeConnection}[pick(2)]
 	cfg.Traces.Sampling.Ratio = []float64{1, 0.5}[pick(2)]
+	cfg.Traces.Layout = []string{layoutFlat, layoutScope}[pick(2)]
 	cfg.Metrics.Dimensions = []string{"room.id"}
 	cfg.Metrics.CardinalityLimit = 4
 	cfg.Limits.Connections = 8

@@ -100,7 +100,7 @@ func (r *wsstatsReceiver) take(ctx context.Context, a *agent, in *incoming) outc
 	}
 
 	if r.nextTraces != nil && resolved.Spans > 0 && !in.tracesTaken {
-		td := r.translator.traces(resource, resolved.Rows, resolved.Spans)
+		td := r.translator.traces(resource, resolved)
 		if out.fail(r.consumeTraces(ctx, td, &out.consuming)) {
 			r.refused(ctx, a, in.arrival, out)
 			return out

@@ -1,8 +1,6 @@
 package wsstatsreceiver
 
 import (
-	"strings"
-
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
@@ -15,31 +13,63 @@ import (
 type translator struct {
 	names         attributeNames
 	version       string
+	scoped        bool // traces.layout: scope
 	allowURLQuery bool
 }
 
 func newTranslator(cfg *Config, version string) *translator {
-	return &translator{names: newAttributeNames(cfg.Conventions), version: version, allowURLQuery: cfg.AllowURLQuery}
+	return &translator{
+		names: newAttributeNames(cfg.Conventions), version: version,
+		scoped: cfg.Traces.Layout == layoutScope, allowURLQuery: cfg.AllowURLQuery,
+	}
 }
 
-// traces makes the spans of the rows that are kept; spans is how many these are.
-func (t *translator) traces(res *observed.Resource, rows []observed.Row, spans int) ptrace.Traces {
+// traces makes the spans of the rows that are kept.
+func (t *translator) traces(res *observed.Resource, resolved *observed.Resolved) ptrace.Traces {
 	td := ptrace.NewTraces()
 	rs := td.ResourceSpans().AppendEmpty()
 	res.CopyTo(rs.Resource())
-	ss := rs.ScopeSpans().AppendEmpty()
-	ss.Scope().SetName(metadata.ScopeName)
-	ss.Scope().SetVersion(t.version)
-	ss.Spans().EnsureCapacity(spans)
-	for i := range rows {
-		if rows[i].Keep {
-			t.span(&rows[i], ss.Spans().AppendEmpty())
+	w := &attributeWriter{names: &t.names, allowURLQuery: t.allowURLQuery}
+	if t.scoped {
+		t.scopes(resolved, w, rs.ScopeSpans())
+		return td
+	}
+	all := t.scope(rs.ScopeSpans(), resolved.Spans)
+	for i := range resolved.Rows {
+		if row := &resolved.Rows[i]; row.Keep {
+			t.span(row, false, w, all.Spans().AppendEmpty())
 		}
 	}
 	return td
 }
 
-func (t *translator) span(row *observed.Row, span ptrace.Span) {
+// scope adds a scope for so many spans.
+func (t *translator) scope(scopes ptrace.ScopeSpansSlice, spans int) ptrace.ScopeSpans {
+	ss := scopes.AppendEmpty()
+	ss.Scope().SetName(metadata.ScopeName)
+	ss.Scope().SetVersion(t.version)
+	ss.Spans().EnsureCapacity(spans)
+	return ss
+}
+
+// scopes makes a scope for each connection, which has what its spans share, and
+// one for the spans that have no connection.
+func (t *translator) scopes(resolved *observed.Resolved, w *attributeWriter, dst ptrace.ScopeSpansSlice) {
+	dst.EnsureCapacity(len(resolved.Groups))
+	for _, g := range resolved.Groups {
+		ss := t.scope(dst, g.Spans)
+		if g.Conn != nil {
+			w.connection(g.Conn, ss.Scope().Attributes())
+		}
+	}
+	for i := range resolved.Rows {
+		if row := &resolved.Rows[i]; row.Keep {
+			t.span(row, row.Conn != nil, w, dst.At(row.Group).Spans().AppendEmpty())
+		}
+	}
+}
+
+func (t *translator) span(row *observed.Row, scoped bool, w *attributeWriter, span ptrace.Span) {
 	span.SetTraceID(pcommon.TraceID(row.TraceID))
 	span.SetSpanID(pcommon.SpanID(row.SpanID))
 	span.SetParentSpanID(pcommon.SpanID(row.ParentID))
@@ -53,8 +83,8 @@ func (t *translator) span(row *observed.Row, span ptrace.Span) {
 	if row.Failed {
 		span.Status().SetCode(ptrace.StatusCodeError)
 	}
-	t.attributes(row, span.Attributes())
-	links(row, span.Links())
+	w.event(row, scoped, span.Attributes())
+	w.links(row, span.Links())
 }
 
 var dataSpanNames = func() (names [wire.KindBatchSend + 1][wire.MessageTypeOther]string) {
@@ -123,7 +153,7 @@ func spanKind(row *observed.Row) ptrace.SpanKind {
 	return ptrace.SpanKindInternal
 }
 
-func links(row *observed.Row, dst ptrace.SpanLinkSlice) {
+func (w *attributeWriter) links(row *observed.Row, dst ptrace.SpanLinkSlice) {
 	n := len(row.Links)
 	if row.LinkHandshake {
 		n++
@@ -138,13 +168,15 @@ func links(row *observed.Row, dst ptrace.SpanLinkSlice) {
 		link.SetTraceID(pcommon.TraceID(stated.TraceID))
 		link.SetSpanID(pcommon.SpanID(stated.SpanID))
 		for _, kv := range stated.Attributes {
-			observed.PutValue(link.Attributes(), strings.Clone(kv.Key), observed.CloneValue(kv.Value))
+			w.note(w.texts.clone(kv.Key), w.texts.cloneValue(kv.Value))
 		}
+		w.write(link.Attributes())
 	}
 	if row.LinkHandshake {
 		link := dst.AppendEmpty()
 		link.SetTraceID(pcommon.TraceID(row.Conn.HandshakeTrace))
 		link.SetSpanID(pcommon.SpanID(row.Conn.HandshakeSpan))
-		link.Attributes().PutStr("ws.link.kind", "handshake")
+		w.noteStr("ws.link.kind", "handshake")
+		w.write(link.Attributes())
 	}
 }

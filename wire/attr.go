@@ -202,6 +202,9 @@ func (as *Attrs) Reset() {
 // Has tells whether the attribute is set.
 func (as *Attrs) Has(a Attr) bool { return as.set&(1<<a) != 0 }
 
+// Mask has the bit 1<<a for each attribute a that is set.
+func (as *Attrs) Mask() uint64 { return as.set }
+
 // Unset removes the attribute.
 func (as *Attrs) Unset(a Attr) { as.set &^= 1 << a }
 

@@ -51,6 +51,9 @@ type Conn struct {
 	Ended bool
 
 	seed wire.Seed
+	// The place in Resolved.Groups in that message.
+	group   int
+	message uint64
 	// place is in Table.retired, nil while the connection is live: declared
 	// open or its handshake seen, and not closed.
 	place   *list.Element

@@ -14,8 +14,9 @@ const maxAhead = int64(time.Hour)
 type Resolved struct {
 	Rows   []Row
 	Opened []*Conn
-	// Spans is how many rows are kept.
-	Spans int
+	// Spans is how many rows are kept, Groups the connections that they are on.
+	Spans  int
+	Groups []Group
 	// Members is how many attributes and elements of arrays the rows state, and
 	// those that are kept inherit besides.
 	Members int
@@ -25,11 +26,18 @@ type Resolved struct {
 	Rejected wire.Rejected
 }
 
+// Group is the rows of a message that are kept and on one connection, or on none.
+type Group struct {
+	Conn  *Conn
+	Spans int
+}
+
 // Resolve makes rows of a message's events and takes its connections and
 // handshakes into the table. Closes count when Commit is called; until then
 // the same message can be resolved again.
 func (t *Table) Resolve(m *wire.Message, arrival int64, out *Resolved) {
-	*out = Resolved{Rows: out.Rows[:0], Opened: out.Opened[:0]}
+	*out = Resolved{Rows: out.Rows[:0], Opened: out.Opened[:0], Groups: out.Groups[:0]}
+	t.message++
 	t.endMessage()
 	b := &m.Batch
 	for i := range b.Connections {
@@ -108,11 +116,26 @@ func (t *Table) resolve(m *wire.Message, ev *wire.Event, arrival int64, out *Res
 	}
 	if row.Keep {
 		out.Spans++
-		if row.Conn != nil {
-			out.Members += row.Conn.members
-		}
+		row.Group = t.group(row.Conn, out)
 	}
 	out.Rows = append(out.Rows, row)
+}
+
+// group counts a span of the connection, and returns its place in the groups.
+func (t *Table) group(c *Conn, out *Resolved) int {
+	if c == nil {
+		c = &t.unconnected
+	}
+	if c.message != t.message {
+		c.message, c.group = t.message, len(out.Groups)
+		out.Groups = append(out.Groups, Group{Conn: c})
+		if c == &t.unconnected {
+			out.Groups[c.group].Conn = nil
+		}
+	}
+	out.Groups[c.group].Spans++
+	out.Members += c.members
+	return c.group
 }
 
 // members counts attributes and the elements of their arrays.

@@ -56,9 +56,10 @@ func (r *Resource) CopyTo(res pcommon.Resource) {
 }
 
 // PutValue puts a value whose strings are owned into a pdata map.
-func PutValue(m pcommon.Map, key string, v wire.Value) { setValue(m.PutEmpty(key), v) }
+func PutValue(m pcommon.Map, key string, v wire.Value) { SetValue(m.PutEmpty(key), &v) }
 
-func setValue(dst pcommon.Value, v wire.Value) {
+// SetValue sets an empty pdata value to one whose strings are owned.
+func SetValue(dst pcommon.Value, v *wire.Value) {
 	switch v.Type {
 	case wire.TypeString:
 		dst.SetStr(v.Str)
@@ -71,8 +72,8 @@ func setValue(dst pcommon.Value, v wire.Value) {
 	case wire.TypeArray:
 		s := dst.SetEmptySlice()
 		s.EnsureCapacity(len(v.Array))
-		for _, e := range v.Array {
-			setValue(s.AppendEmpty(), e)
+		for i := range v.Array {
+			SetValue(s.AppendEmpty(), &v.Array[i])
 		}
 	case wire.TypeEmpty:
 	}

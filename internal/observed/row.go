@@ -36,6 +36,8 @@ type Row struct {
 	SpanID     wire.SpanID
 	ParentID   wire.SpanID // zero: a root
 	Tracestate string
+	// Group is the place of the row's connection in Resolved.Groups.
+	Group int
 	// LinkHandshake says that the span links to its connection's handshake span.
 	LinkHandshake bool
 }

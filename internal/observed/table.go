@@ -36,6 +36,9 @@ type Table struct {
 	seed     wire.Seed
 	conns    map[string]*Conn
 
+	message     uint64 // counts calls of Resolve
+	unconnected Conn   // stands for none in groups
+
 	retired list.List // the connections that are not live, oldest first
 	closing []*Conn   // those that the message in hand closes
 }
