@@ -279,8 +279,9 @@ func (a *Aggregator) resource(res *observed.Resource) *resource {
 	}
 	r := &resource{
 		agg: a, observed: res, floor: a.floor,
-		enums: make(map[key]*series), texts: make(map[string]*series),
+		series: make(map[seriesID]*series), texts: make(map[string]*labels),
 	}
+	r.plain.owner = r
 	if len(a.resources) < a.cfg.MaxResources {
 		a.resources[res.Key] = r
 	} else {

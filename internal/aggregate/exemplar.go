@@ -18,7 +18,7 @@ const exemplarSlots = 20
 // for ids, which are left out: cut they would be other ids.
 const maxExemplarBytes = 128
 
-// exemplars holds the last exemplar of each slot since the last hand-over: one
+// exemplars holds the first exemplar of each slot since the last hand-over: one
 // a bucket of an explicit histogram, one a range of values of an exponential
 // one, one of a sum. A nil *exemplars keeps none.
 type exemplars struct {
@@ -68,20 +68,18 @@ func newExemplarNames(c Conventions) [numExemplarFields][]string {
 	return names
 }
 
-// put keeps an exemplar of the row where its span is sampled.
+// put keeps an exemplar of the row, whose span is sampled.
 func (x *exemplars) put(slot int, value float64, row *observed.Row, allowURLQuery bool) {
-	if x == nil || row == nil || !row.Keep {
+	if x == nil || x.place[slot] != 0 { // the first one: later ones are as good, and cost
 		return
 	}
-	if x.place[slot] == 0 {
-		if len(x.list) < cap(x.list) {
-			x.list = x.list[:len(x.list)+1]
-		} else {
-			x.list = append(x.list, exemplar{})
-		}
-		x.place[slot] = uint8(len(x.list))
+	if len(x.list) < cap(x.list) {
+		x.list = x.list[:len(x.list)+1]
+	} else {
+		x.list = append(x.list, exemplar{})
 	}
-	e := &x.list[x.place[slot]-1]
+	x.place[slot] = uint8(len(x.list))
+	e := &x.list[len(x.list)-1]
 	e.value, e.time, e.traceID, e.spanID = value, row.End, row.TraceID, row.SpanID
 	id, url, peer := row.Str(wire.AttrConnectionID), row.Str(wire.AttrURL), row.Str(wire.AttrPeerIP)
 	if row.Has(wire.AttrURL) {

@@ -89,17 +89,41 @@ func measurable(v float64) bool { return v >= 0 && v <= math.MaxFloat64 }
 // explicit is a histogram with given bounds.
 type explicit struct {
 	digest
-	bounds []float64
+	*bounds
 	counts [maxBuckets]uint64
 }
 
-func (h *explicit) bucket(v float64) int {
-	for i, bound := range h.bounds {
-		if v <= bound {
-			return i
+func newExplicit(b *bounds) *explicit { return &explicit{bounds: b} }
+
+// bounds are the upper bounds of buckets.
+type bounds struct {
+	upper []float64
+	// first is where to look for a value, by its exponent (IEEE 754): the first
+	// bucket that has some value with it. The next one is the last in question,
+	// nearly always, where to try all of them costs a misprediction an event.
+	first [1 << exponentBits]uint8
+}
+
+const exponentBits = 11
+
+func newBounds(upper ...float64) *bounds {
+	b := &bounds{upper: upper}
+	for e := range b.first {
+		lowest := math.Float64frombits(uint64(e) << mantissaBits)
+		for int(b.first[e]) < len(upper) && lowest > upper[b.first[e]] {
+			b.first[e]++
 		}
 	}
-	return len(h.bounds)
+	return b
+}
+
+// bucket is where a value belongs that is not negative.
+func (b *bounds) bucket(v float64) int {
+	i := int(b.first[math.Float64bits(v)>>mantissaBits&(1<<exponentBits-1)])
+	for i < len(b.upper) && v > b.upper[i] {
+		i++
+	}
+	return i
 }
 
 func (h *explicit) observe(v float64, n uint64) {

@@ -273,9 +273,9 @@ func TestExemplars(t *testing.T) {
 						got[m.Name()] = append(got[m.Name()], fmt.Sprint(value, " ", span[7], " ", attributesLine(e.FilteredAttributes())))
 					}
 				})
-				sizes := []string{"2 2 ws.connection.id=c1,ws.message.id=m2", "1000 3 ws.connection.id=c1"}
+				sizes := []string{"1 1 ws.connection.id=c1,ws.message.id=first of its bucket", "1000 3 ws.connection.id=c1"}
 				if cfg.Exponential {
-					sizes = append([]string{"1 1 ws.connection.id=c1,ws.message.id=first of its bucket"}, sizes...)
+					sizes = slices.Insert(sizes, 1, "2 2 ws.connection.id=c1,ws.message.id=m2")
 				}
 				assert.Equal(t, map[string][]string{"ws.message.size": sizes, "ws.errors": {"1 4 ws.connection.id=c2"}}, got)
 			}
@@ -332,7 +332,9 @@ func TestExemplarAttributes(t *testing.T) {
 				wire.AttrConnectionID: "before", wire.AttrMessageID: "before", wire.AttrURL: "before", wire.AttrPeerIP: "before", wire.AttrCloseReason: "before",
 			}}
 			tt.e.kind, tt.e.keep = wire.KindError, 2
-			require.NoError(t, h.Take(post(before, tt.e), nil))
+			require.NoError(t, h.Take(post(before), nil))
+			h.Flush()
+			require.NoError(t, h.Take(post(tt.e), nil))
 			got := ""
 			each(h.Flush(), func(_ pcommon.Resource, _ pmetric.Metric, p anyPoint) {
 				raw := p.exemplars.At(0).FilteredAttributes().AsRaw()

@@ -24,10 +24,10 @@ const (
 
 // Upper bounds of the explicit buckets.
 var (
-	sizeBounds     = []float64{16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216}
-	queueBounds    = []float64{1, 4, 16, 64, 256, 1024, 4096, 16384, 65536}
-	latencyBounds  = []float64{0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}
-	lifetimeBounds = []float64{1, 5, 15, 60, 300, 900, 3600, 10800, 21600, 43200, 86400}
+	sizeBounds     = newBounds(16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216)
+	queueBounds    = newBounds(1, 4, 16, 64, 256, 1024, 4096, 16384, 65536)
+	latencyBounds  = newBounds(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+	lifetimeBounds = newBounds(1, 5, 15, 60, 300, 900, 3600, 10800, 21600, 43200, 86400)
 )
 
 // maxBuckets is one more than the most bounds that a histogram has.
@@ -36,7 +36,7 @@ const maxBuckets = 17
 // metricInfo describes a metric: a histogram where it has bounds, else a sum.
 type metricInfo struct {
 	name, unit, description string
-	bounds                  []float64
+	bounds                  *bounds
 	// exemplars says that the points carry some. Those of message counts and
 	// bytes would only repeat those of sizes.
 	exemplars bool

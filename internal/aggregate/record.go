@@ -11,8 +11,7 @@ import (
 func (r *resource) batch(b *observed.Batch) {
 	if b.Session {
 		for _, c := range b.Opened {
-			r.dimensions = r.agg.appendDimensions(r.dimensions[:0], nil, c)
-			r.opened(c, r.dimensions)
+			r.opened(c, r.dimensioned(nil, c))
 		}
 	}
 	for i := range b.Rows {
@@ -24,8 +23,9 @@ func (r *resource) batch(b *observed.Batch) {
 	for i := range b.Dropped {
 		d := &b.Dropped[i]
 		if d.Count > 0 {
-			r.text = appendField(r.text[:0], token(d.Reason))
-			r.count(metricKey(agentDropped), r.text, d.Count, nil)
+			r.text.text = appendField(r.text.text[:0], token(d.Reason))
+			r.label(&r.text, nil)
+			r.count(metricKey(agentDropped), &r.text, d.Count, nil)
 		}
 	}
 }
@@ -35,7 +35,7 @@ func (r *resource) row(b *observed.Batch, row *observed.Row) {
 	if b.Aggregates && measuredByStats(row.Kind) {
 		return
 	}
-	r.dimensions = r.agg.appendDimensions(r.dimensions[:0], row.User, row.Conn)
+	r.dimensioned(row.User, row.Conn)
 	switch row.Kind {
 	case wire.KindSend:
 		r.messages(row, wire.DirectionSent, 1)
@@ -46,7 +46,7 @@ func (r *resource) row(b *observed.Batch, row *observed.Row) {
 	case wire.KindBroadcast:
 		if n, ok := count(row, wire.AttrBroadcastRecipients); ok {
 			r.messages(row, wire.DirectionSent, n)
-			r.observe(metricKey(broadcastRecipients), r.dimensions, float64(n), 1, row)
+			r.observe(metricKey(broadcastRecipients), &r.dimensions, float64(n), 1, row)
 		}
 	case wire.KindBatchSend:
 		if n, ok := count(row, wire.AttrBatchSize); ok {
@@ -68,7 +68,7 @@ func (r *resource) row(b *observed.Batch, row *observed.Row) {
 		r.failed(row, "protocol")
 	}
 	if n, ok := count(row, wire.AttrQueueSize); ok {
-		r.observe(metricKey(queueSize).withRole(row.Role), r.dimensions, float64(n), 1, row)
+		r.observe(metricKey(queueSize).withRole(row.Role), &r.dimensions, float64(n), 1, row)
 	}
 }
 
@@ -102,18 +102,33 @@ func (r *resource) messages(row *observed.Row, d wire.Direction, n uint64) {
 		return
 	}
 	attributes := key(0).withRole(row.Role).withType(row.MessageType)
-	if total, ok := messageCount(d); ok {
-		r.count(metricKey(total)|attributes, r.dimensions, n, row)
+	sized := attributes.withDirection(d)
+	m := r.dimensions.messagesOf(sized)
+	total, counted := messageCount(d)
+	if counted {
+		r.add(r.cached(&m.total, metricKey(total)|attributes), n, row)
 	}
 	size, ok := count(row, wire.AttrMessageSize)
 	if !ok {
 		return
 	}
-	attributes = attributes.withDirection(d)
-	if _, ok := messageCount(d); ok {
-		r.count(metricKey(messagesBytes)|attributes, r.dimensions, saturatingMul(n, size), row)
+	if counted {
+		r.add(r.cached(&m.bytes, metricKey(messagesBytes)|sized), saturatingMul(n, size), row)
 	}
-	r.observe(metricKey(messageSize)|attributes, r.dimensions, float64(size), n, row)
+	r.put(r.cached(&m.size, metricKey(messageSize)|sized), float64(size), n, row)
+}
+
+// cached finds a series of the row's dimensions, and keeps it unless it is the
+// overflow series.
+func (r *resource) cached(place **series, k key) *series {
+	if *place != nil {
+		return *place
+	}
+	s := r.find(k, &r.dimensions)
+	if s.key == k {
+		*place = s
+	}
+	return s
 }
 
 // messageCount returns the metric that counts messages of the direction.
@@ -137,7 +152,7 @@ func (r *resource) processed(row *observed.Row) {
 	default:
 		return
 	}
-	r.observe(metricKey(processingTime).withType(row.MessageType), r.dimensions, seconds, 1, row)
+	r.observe(metricKey(processingTime).withType(row.MessageType), &r.dimensions, seconds, 1, row)
 }
 
 func (r *resource) pinged(row *observed.Row) {
@@ -148,20 +163,20 @@ func (r *resource) pinged(row *observed.Row) {
 		r.note(change{conn: c})
 		c.PingTimed = true
 	}
-	r.observe(metricKey(pingRTT).withRole(row.Role), r.dimensions, float64(row.Duration)/1e9, 1, row)
+	r.observe(metricKey(pingRTT).withRole(row.Role), &r.dimensions, float64(row.Duration)/1e9, 1, row)
 }
 
 func (r *resource) ponged(row *observed.Row) {
 	if !row.Has(wire.AttrPongLatency) || row.Conn != nil && row.Conn.PingTimed {
 		return
 	}
-	r.observe(metricKey(pingRTT).withRole(row.Role), r.dimensions, row.Double(wire.AttrPongLatency)/1e3, 1, row)
+	r.observe(metricKey(pingRTT).withRole(row.Role), &r.dimensions, row.Double(wire.AttrPongLatency)/1e3, 1, row)
 }
 
 func (r *resource) handshake(b *observed.Batch, row *observed.Row) {
 	if row.HasDuration {
 		k := metricKey(handshakeDuration).withRole(row.Role).withCode(row.Int(wire.AttrStatusCode), 100, 599)
-		r.observe(k, r.dimensions, float64(row.Duration)/1e9, 1, row)
+		r.observe(k, &r.dimensions, float64(row.Duration)/1e9, 1, row)
 	}
 	if row.Refused {
 		r.failed(row, "handshake")
@@ -171,16 +186,16 @@ func (r *resource) handshake(b *observed.Batch, row *observed.Row) {
 	if !stated && row.Conn != nil {
 		protocol = row.Conn.Protocol
 	}
-	r.count(metricKey(connectionsTotal).withRole(row.Role).withProtocol(protocol), r.dimensions, 1, row)
+	r.count(metricKey(connectionsTotal).withRole(row.Role).withProtocol(protocol), &r.dimensions, 1, row)
 	if b.Session && row.Conn != nil {
-		r.opened(row.Conn, r.dimensions)
+		r.opened(row.Conn, &r.dimensions)
 	}
 }
 
 // opened counts a connection as live, once, and again where it was given up as
 // lost and its agent is back with it. Its close, which may be an earlier event
 // of the batch, is final: nothing would ever take it off the gauge again.
-func (r *resource) opened(c *observed.Conn, dimensions []byte) {
+func (r *resource) opened(c *observed.Conn, dimensions *labelled) {
 	if c.Active == nil && !c.Closed && !(c.Ended && c.Closing) {
 		r.enter(c, metricKey(connectionsActive).withRole(c.Role), dimensions)
 	}
@@ -200,7 +215,7 @@ func (r *resource) closed(b *observed.Batch, row *observed.Row) {
 	}
 	k := metricKey(connectionsClosed).withClass(row.CloseClass).
 		withInitiator(row.Str(wire.AttrCloseInitiator)).withCode(row.Int(wire.AttrCloseCode), 1000, 1015)
-	r.count(k, r.dimensions, 1, row)
+	r.count(k, &r.dimensions, 1, row)
 
 	var seconds float64
 	switch {
@@ -211,7 +226,7 @@ func (r *resource) closed(b *observed.Batch, row *observed.Row) {
 	default:
 		return
 	}
-	r.observe(metricKey(connectionDuration).withClass(row.CloseClass), r.dimensions, seconds, 1, row)
+	r.observe(metricKey(connectionDuration).withClass(row.CloseClass), &r.dimensions, seconds, 1, row)
 }
 
 // lost ends the connections of an agent that did not come back. Their
@@ -228,30 +243,30 @@ func (r *resource) lost(conns []*observed.Conn, onlyLeave bool) {
 		}
 		r.note(change{conn: c})
 		c.Ended = true
-		r.dimensions = r.agg.appendDimensions(r.dimensions[:0], nil, c)
-		r.count(metricKey(connectionsClosed).withClass(classAgentLost), r.dimensions, 1, nil)
+		r.count(metricKey(connectionsClosed).withClass(classAgentLost), r.dimensioned(nil, c), 1, nil)
 	}
 }
 
 // failed counts an error. The category is what the row states, else the given
 // one, absent where it is empty.
 func (r *resource) failed(row *observed.Row, category string) {
-	r.text = r.text[:0]
+	text := r.text.text[:0]
 	if row.Has(wire.AttrErrorType) {
-		r.text = appendField(r.text, token(row.Str(wire.AttrErrorType)))
+		text = appendField(text, token(row.Str(wire.AttrErrorType)))
 	} else {
-		r.text = appendAbsent(r.text)
+		text = appendAbsent(text)
 	}
 	if row.Has(wire.AttrErrorCategory) {
 		category = token(row.Str(wire.AttrErrorCategory))
 	}
 	if category != "" {
-		r.text = appendField(r.text, category)
+		text = appendField(text, category)
 	} else {
-		r.text = appendAbsent(r.text)
+		text = appendAbsent(text)
 	}
-	r.text = append(r.text, r.dimensions...)
-	r.count(metricKey(errorsTotal), r.text, 1, row)
+	r.text.text = append(text, r.dimensions.text...)
+	r.label(&r.text, nil)
+	r.count(metricKey(errorsTotal), &r.text, 1, row)
 }
 
 // stat takes what an agent aggregated itself. One that the protocol does not
@@ -260,7 +275,7 @@ func (r *resource) stat(s *wire.Stat) {
 	if s.Count == 0 || !validStat(s) {
 		return
 	}
-	r.dimensions = r.agg.appendDimensions(r.dimensions[:0], s.User, nil)
+	r.dimensioned(s.User, nil)
 	role := wire.ParseRole(s.Str(wire.AttrRole))
 	typ := wire.ParseMessageType(s.Str(wire.AttrMessageType))
 	switch s.Metric {
@@ -285,16 +300,16 @@ func (r *resource) messageStat(s *wire.Stat, attributes key) {
 	if !ok {
 		return
 	}
-	r.count(metricKey(total)|attributes, r.dimensions, s.Count, nil)
+	r.count(metricKey(total)|attributes, &r.dimensions, s.Count, nil)
 	bytes := uint64(math.MaxInt64)
 	if s.Sum < math.MaxInt64 {
 		bytes = uint64(math.Round(s.Sum))
 	}
-	r.count(metricKey(messagesBytes).withDirection(d)|attributes, r.dimensions, bytes, nil)
+	r.count(metricKey(messagesBytes).withDirection(d)|attributes, &r.dimensions, bytes, nil)
 }
 
 func (r *resource) merge(k key, stat *wire.Stat) {
-	s := r.find(k, r.dimensions)
+	s := r.find(k, &r.dimensions)
 	r.touch(s)
 	s.hist.merge(stat)
 }

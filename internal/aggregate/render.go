@@ -88,7 +88,7 @@ func (r *resource) putPoint(dst point, s *series, t int64) {
 		return
 	}
 	// A dimension that has the name of a metric's own attribute gives way to it.
-	putText(attributes, r.agg.textNames(s.key.metric()), s.text)
+	putText(attributes, r.agg.textNames(s.key.metric()), s.labels.text)
 	s.key.putAttributes(attributes, r.agg.cfg.Conventions)
 }
 
@@ -113,8 +113,8 @@ func (r *resource) putExplicit(dst pmetric.HistogramDataPoint, s *series, t int6
 	if !h.noMax {
 		dst.SetMax(h.max)
 	}
-	dst.ExplicitBounds().FromRaw(h.bounds)
-	dst.BucketCounts().FromRaw(h.counts[:len(h.bounds)+1])
+	dst.ExplicitBounds().FromRaw(h.upper)
+	dst.BucketCounts().FromRaw(h.counts[:len(h.upper)+1])
 	r.agg.putExemplars(dst.Exemplars(), s.exemplars, pmetric.Exemplar.SetDoubleValue)
 }
 

@@ -1,7 +1,6 @@
 package aggregate
 
 import (
-	"encoding/binary"
 	"slices"
 	"sync"
 
@@ -9,9 +8,6 @@ import (
 
 	"github.com/wsstats/wsstatsreceiver/internal/observed"
 )
-
-// recentSlots is a power of two.
-const recentSlots = 64
 
 // resource is the state of one resource: its series, and in delta mode what
 // the batch in hand changed.
@@ -25,20 +21,24 @@ type resource struct {
 	flushed int64 // Unix ns: of the last points, in cumulative mode
 	floor   int64 // Unix ns: no delta point of a stream that is not held ends after it
 
-	enums  map[key]*series    // without text
-	texts  map[string]*series // by the bytes of the key and the text
-	recent [recentSlots]*series
+	series map[seriesID]*series
 	lists  [numMetrics][]*series // in the order in which they were made
+	plain  labels                // without text
+	texts  map[string]*labels    // with text
 
-	dimensions []byte // of the row in hand
-	text       []byte // of the error or dropped count in hand
-	scratch    []byte // of find and forget
+	dimensions labelled // of the row in hand
+	text       labelled // of the error or dropped count in hand
 
 	// Of the batch in hand, in delta mode.
 
 	touched [numMetrics][]*series
 	foreign []*gauge // of other resources
 	undo    []change
+}
+
+type seriesID struct {
+	key    key
+	labels *labels
 }
 
 // change is what a batch did to a connection.
@@ -79,21 +79,18 @@ func (r *resource) restart(now int64) {
 
 // find returns the series, the overflow series of its metric where the limit
 // is reached and it is a new one.
-func (r *resource) find(k key, text []byte) *series {
-	if len(text) > 0 {
-		r.scratch = append(binary.LittleEndian.AppendUint64(r.scratch[:0], uint64(k)), text...)
-		if s := r.texts[string(r.scratch)]; s != nil {
-			return s
-		}
-		return r.makeSeries(k, text)
+func (r *resource) find(k key, d *labelled) *series {
+	l := d.labels
+	if l == nil {
+		return r.makeSeries(k, d)
 	}
-	recent := &r.recent[uint64(k)*0x9E3779B97F4A7C15>>58]
+	recent := &l.recent[k.hash(4)]
 	if *recent != nil && (*recent).key == k {
 		return *recent
 	}
-	s := r.enums[k]
+	s := r.series[seriesID{k, l}]
 	if s == nil {
-		s = r.makeSeries(k, nil)
+		s = r.makeSeries(k, d)
 	}
 	if s.key == k {
 		*recent = s
@@ -101,21 +98,31 @@ func (r *resource) find(k key, text []byte) *series {
 	return s
 }
 
-func (r *resource) makeSeries(k key, text []byte) *series {
+func (r *resource) makeSeries(k key, d *labelled) *series {
 	m := k.metric()
 	held := len(r.lists[m])
 	overflow := metricKey(m) | overflowBit
-	if r.enums[overflow] != nil {
+	folded := r.series[seriesID{overflow, &r.plain}]
+	if folded != nil {
 		held--
 	}
-	if held >= r.agg.cfg.CardinalityLimit && k&overflowBit == 0 {
+	if held >= r.agg.cfg.CardinalityLimit {
 		r.agg.folded.Add(1)
-		if s := r.enums[overflow]; s != nil {
-			return s
+		if folded != nil {
+			return folded
 		}
-		k, text = overflow, nil
+		return r.newSeries(overflow, &r.plain)
 	}
-	s := newSeries(k, string(text), r.agg.cfg.Exponential)
+	if d.labels == nil {
+		d.labels = &labels{owner: r, text: string(d.text)}
+		r.texts[d.labels.text] = d.labels
+	}
+	return r.newSeries(k, d.labels)
+}
+
+func (r *resource) newSeries(k key, l *labels) *series {
+	m := k.metric()
+	s := newSeries(k, l, r.agg.cfg.Exponential)
 	s.start, s.touched = r.now, r.now
 	if r.agg.cfg.Delta {
 		s.start, s.fresh = r.floor, true
@@ -123,24 +130,19 @@ func (r *resource) makeSeries(k key, text []byte) *series {
 	if m == connectionsActive {
 		s.gauge = &gauge{owner: r, series: s}
 	}
-	if text == nil {
-		r.enums[k] = s
-	} else {
-		r.texts[string(r.scratch)] = s
-	}
+	l.held++
+	r.series[seriesID{k, l}] = s
 	r.lists[m] = append(r.lists[m], s)
 	r.agg.held.Add(1)
 	return s
 }
 
 func (r *resource) forget(s *series) {
-	if s.text == "" {
-		delete(r.enums, s.key)
-	} else {
-		r.scratch = append(binary.LittleEndian.AppendUint64(r.scratch[:0], uint64(s.key)), s.text...)
-		delete(r.texts, string(r.scratch))
+	l := s.labels
+	delete(r.series, seriesID{s.key, l})
+	if l.forget(); l.held == 0 && l != &r.plain {
+		delete(r.texts, l.text)
 	}
-	clear(r.recent[:])
 	r.agg.held.Add(-1)
 }
 
@@ -156,20 +158,28 @@ func (r *resource) touch(s *series) {
 }
 
 // count adds to a sum. It carries an exemplar of the row, if any.
-func (r *resource) count(k key, text []byte, n uint64, row *observed.Row) {
-	s := r.find(k, text)
+func (r *resource) count(k key, d *labelled, n uint64, row *observed.Row) {
+	r.add(r.find(k, d), n, row)
+}
+
+func (r *resource) add(s *series, n uint64, row *observed.Row) {
 	r.touch(s)
 	s.add(n)
-	s.exemplars.put(0, float64(n), row, r.agg.cfg.AllowURLQuery)
+	if row != nil && row.Keep {
+		s.exemplars.put(0, float64(n), row, r.agg.cfg.AllowURLQuery)
+	}
 }
 
 // observe adds n observations of v to a histogram. A value that no histogram
 // can hold is left out.
-func (r *resource) observe(k key, text []byte, v float64, n uint64, row *observed.Row) {
-	if n == 0 || !measurable(v) {
-		return
+func (r *resource) observe(k key, d *labelled, v float64, n uint64, row *observed.Row) {
+	if n > 0 && measurable(v) {
+		r.put(r.find(k, d), v, n, row)
 	}
-	s := r.find(k, text)
+}
+
+// put is observe for a value that a histogram can hold.
+func (r *resource) put(s *series, v float64, n uint64, row *observed.Row) {
 	r.touch(s)
 	s.hist.observe(v, n)
 	if row != nil && row.Keep {
@@ -178,8 +188,8 @@ func (r *resource) observe(k key, text []byte, v float64, n uint64, row *observe
 }
 
 // enter counts a connection as live, leave ends that.
-func (r *resource) enter(c *observed.Conn, k key, text []byte) {
-	s := r.find(k, text)
+func (r *resource) enter(c *observed.Conn, k key, d *labelled) {
+	s := r.find(k, d)
 	r.note(change{conn: c, moved: s.gauge, delta: 1})
 	r.move(s.gauge, 1)
 	c.Active = s.gauge

@@ -7,8 +7,8 @@ import (
 
 // series is one stream of points: a metric, a resource and a set of attributes.
 type series struct {
-	key  key
-	text string // see text.go
+	key    key
+	labels *labels
 
 	start   int64 // Unix ns: of the next point
 	touched int64 // Unix ns: when it last took something
@@ -22,15 +22,15 @@ type series struct {
 	exemplars *exemplars
 }
 
-func newSeries(k key, text string, exponentialBuckets bool) *series {
-	s := &series{key: k, text: text}
+func newSeries(k key, l *labels, exponentialBuckets bool) *series {
+	s := &series{key: k, labels: l}
 	info := &metricInfos[k.metric()]
 	switch {
 	case info.bounds == nil:
 	case exponentialBuckets:
 		s.hist = newExponential()
 	default:
-		s.hist = &explicit{bounds: info.bounds}
+		s.hist = newExplicit(info.bounds)
 	}
 	if info.exemplars {
 		s.exemplars = &exemplars{}

@@ -43,6 +43,9 @@ type Conn struct {
 	// Active is the series of ws.connections.active that counts this
 	// connection, nil while none does. The aggregator owns it.
 	Active Counter
+	// Labels are those of the series that the connection's last event counted in,
+	// which the next one's probably are. The aggregator owns it.
+	Labels any
 	// PingTimed says that a ping with a round trip was seen; later pong
 	// latencies are then not observed. The aggregator owns it.
 	PingTimed bool
