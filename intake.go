@@ -192,13 +192,9 @@ func (r *wsstatsReceiver) noteConsumed(ctx context.Context, signal metric.Measur
 
 // noteTaken counts the events of a message that was taken.
 func (r *wsstatsReceiver) noteTaken(ctx context.Context, b *wire.Batch, resolved *observed.Resolved) {
-	var kinds [wire.KindBatchSend + 1]int64
-	for i := range resolved.Rows {
-		kinds[resolved.Rows[i].Event.Kind]++
-	}
-	for k, n := range kinds {
+	for k, n := range resolved.Kinds {
 		if n > 0 {
-			r.telemetry.ReceiverWsstatsEvents.Add(ctx, n, eventOptions[k])
+			r.telemetry.ReceiverWsstatsEvents.Add(ctx, int64(n), eventOptions[k])
 		}
 	}
 	if r.nextTraces != nil && resolved.Spans < len(resolved.Rows) {

@@ -46,7 +46,7 @@ func (r *resource) row(b *observed.Batch, row *observed.Row) {
 	case wire.KindBroadcast:
 		if n, ok := count(row, wire.AttrBroadcastRecipients); ok {
 			r.messages(row, wire.DirectionSent, n)
-			r.observe(metricKey(broadcastRecipients), &r.dimensions, float64(n), 1, row)
+			r.observe(metricKey(broadcastRecipients), &r.dimensions, float64(n), row)
 		}
 	case wire.KindBatchSend:
 		if n, ok := count(row, wire.AttrBatchSize); ok {
@@ -68,7 +68,7 @@ func (r *resource) row(b *observed.Batch, row *observed.Row) {
 		r.failed(row, "protocol")
 	}
 	if n, ok := count(row, wire.AttrQueueSize); ok {
-		r.observe(metricKey(queueSize).withRole(row.Role), &r.dimensions, float64(n), 1, row)
+		r.observe(metricKey(queueSize).withRole(row.Role), &r.dimensions, float64(n), row)
 	}
 }
 
@@ -152,7 +152,7 @@ func (r *resource) processed(row *observed.Row) {
 	default:
 		return
 	}
-	r.observe(metricKey(processingTime).withType(row.MessageType), &r.dimensions, seconds, 1, row)
+	r.observe(metricKey(processingTime).withType(row.MessageType), &r.dimensions, seconds, row)
 }
 
 func (r *resource) pinged(row *observed.Row) {
@@ -163,20 +163,20 @@ func (r *resource) pinged(row *observed.Row) {
 		r.note(change{conn: c})
 		c.PingTimed = true
 	}
-	r.observe(metricKey(pingRTT).withRole(row.Role), &r.dimensions, float64(row.Duration)/1e9, 1, row)
+	r.observe(metricKey(pingRTT).withRole(row.Role), &r.dimensions, float64(row.Duration)/1e9, row)
 }
 
 func (r *resource) ponged(row *observed.Row) {
 	if !row.Has(wire.AttrPongLatency) || row.Conn != nil && row.Conn.PingTimed {
 		return
 	}
-	r.observe(metricKey(pingRTT).withRole(row.Role), &r.dimensions, row.Double(wire.AttrPongLatency)/1e3, 1, row)
+	r.observe(metricKey(pingRTT).withRole(row.Role), &r.dimensions, row.Double(wire.AttrPongLatency)/1e3, row)
 }
 
 func (r *resource) handshake(b *observed.Batch, row *observed.Row) {
 	if row.HasDuration {
 		k := metricKey(handshakeDuration).withRole(row.Role).withCode(row.Int(wire.AttrStatusCode), 100, 599)
-		r.observe(k, &r.dimensions, float64(row.Duration)/1e9, 1, row)
+		r.observe(k, &r.dimensions, float64(row.Duration)/1e9, row)
 	}
 	if row.Refused {
 		r.failed(row, "handshake")
@@ -226,7 +226,7 @@ func (r *resource) closed(b *observed.Batch, row *observed.Row) {
 	default:
 		return
 	}
-	r.observe(metricKey(connectionDuration).withClass(row.CloseClass), &r.dimensions, seconds, 1, row)
+	r.observe(metricKey(connectionDuration).withClass(row.CloseClass), &r.dimensions, seconds, row)
 }
 
 // lost ends the connections of an agent that did not come back. Their

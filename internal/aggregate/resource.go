@@ -170,15 +170,14 @@ func (r *resource) add(s *series, n uint64, row *observed.Row) {
 	}
 }
 
-// observe adds n observations of v to a histogram. A value that no histogram
-// can hold is left out.
-func (r *resource) observe(k key, d *labelled, v float64, n uint64, row *observed.Row) {
-	if n > 0 && measurable(v) {
-		r.put(r.find(k, d), v, n, row)
+// observe adds v to a histogram. A value that no histogram can hold is left out.
+func (r *resource) observe(k key, d *labelled, v float64, row *observed.Row) {
+	if measurable(v) {
+		r.put(r.find(k, d), v, 1, row)
 	}
 }
 
-// put is observe for a value that a histogram can hold.
+// put adds n observations of a value that a histogram can hold.
 func (r *resource) put(s *series, v float64, n uint64, row *observed.Row) {
 	r.touch(s)
 	s.hist.observe(v, n)

@@ -55,8 +55,9 @@ type Conn struct {
 
 	seed wire.Seed
 	// The place in Resolved.Groups in that message.
-	group   int
-	message uint64
+	group     int
+	message   uint64
+	forgotten bool // by the table
 	// place is in Table.retired, nil while the connection is live: declared
 	// open or its handshake seen, and not closed.
 	place   *list.Element

@@ -15,62 +15,89 @@ func (p place) span(kind wire.Kind, role wire.Role) wire.SpanID {
 	return p.seed.SpanID(p.n, p.slot, kind, role)
 }
 
-// identify sets the ids and the parent of a row. It tells whether its trace is
-// one that both ends derive.
-func (t *Table) identify(row *Row, seq uint64) bool {
-	ev, c := row.Event, row.Conn
-	p, known := t.placeOnConn(row)
-	derivable := known
-	if !known && t.instance != "" && seq != 0 {
-		p = place{t.seed, seq<<16 | uint64(ev.Index), wire.SlotOther}
-		derivable = true
-	}
+// identity is what the ids of a row follow from.
+type identity struct {
+	place
+	known       bool // place is on a connection
+	derivable   bool // place is anywhere
+	inHandshake bool // the row is in its connection's trace
+	// derived says that the trace is the one that both ends derive; also: that
+	// the parent follows from the rules.
+	derived bool
+}
 
-	var trace wire.TraceID
-	var span, parent wire.SpanID
-	if derivable {
-		trace, span = p.trace(), p.span(row.Kind, row.Role)
-	} else {
-		trace, span = t.randomIDs()
+// identifyTrace sets the trace of a row. What else there is to know of its span
+// comes when it is sure that there is one (identifySpan).
+func (t *Table) identifyTrace(row *Row, seq uint64) identity {
+	ev, c := row.Event, row.Conn
+	var id identity
+	id.place, id.known = t.placeOnConn(row)
+	id.derivable = id.known
+	if !id.known && t.instance != "" && seq != 0 {
+		id.place = place{t.seed, seq<<16 | uint64(ev.Index), wire.SlotOther}
+		id.derivable = true
 	}
-	inHandshake := t.opts.ConnectionTraces && c != nil && row.Kind != wire.KindHandshake
-	if inHandshake {
-		trace, parent = t.handshakeTrace(c)
-		derivable = true
-	}
-	derived := derivable // also: in the trace of the parent that follows from the rules
+	id.inHandshake = t.opts.ConnectionTraces && c != nil && row.Kind != wire.KindHandshake
+	id.derived = id.derivable || id.inHandshake
 
 	switch {
-	case ev.TraceID != (wire.TraceID{}):
-		derived = derived && ev.TraceID == trace
-		trace = ev.TraceID
-	case ev.Parent.TraceID != (wire.TraceID{}):
-		derived = derived && ev.Parent.TraceID == trace
-		trace = ev.Parent.TraceID
+	case id.inHandshake:
+		row.TraceID, _ = t.handshakeTrace(c)
+	case id.derivable:
+		row.TraceID = id.trace()
+	default:
+		row.TraceID = t.randomTrace()
 	}
-	if ev.SpanID != (wire.SpanID{}) {
-		span = ev.SpanID
+	switch {
+	case ev.TraceID != (wire.TraceID{}):
+		id.derived = id.derived && ev.TraceID == row.TraceID
+		row.TraceID = ev.TraceID
+	case ev.Parent.TraceID != (wire.TraceID{}):
+		id.derived = id.derived && ev.Parent.TraceID == row.TraceID
+		row.TraceID = ev.Parent.TraceID
+	}
+	return id
+}
+
+// sharedTrace tells whether both ends know the trace that they derive.
+func (id *identity) sharedTrace(row *Row) bool {
+	return id.derived && (!id.inHandshake || row.TraceID == row.Conn.seed.TraceID(0, wire.SlotHandshake))
+}
+
+// identifySpan sets the span, its parent and its link.
+func (t *Table) identifySpan(row *Row, id *identity) {
+	ev, c := row.Event, row.Conn
+	switch {
+	case ev.SpanID != (wire.SpanID{}):
+		row.SpanID = ev.SpanID
+	case id.derivable:
+		row.SpanID = id.span(row.Kind, row.Role)
+	default:
+		row.SpanID = t.randomSpan()
 	}
 	switch {
 	case ev.ParentSpanID != (wire.SpanID{}):
-		parent = ev.ParentSpanID
+		row.ParentID = ev.ParentSpanID
 	case ev.Parent.TraceID != (wire.TraceID{}):
-		parent = ev.Parent.SpanID
-	case !derived:
-		parent = wire.SpanID{}
-	case !inHandshake && known:
-		parent = derivedParent(row, p)
+		row.ParentID = ev.Parent.SpanID
+	case !id.derived:
+	case id.inHandshake:
+		_, row.ParentID = t.handshakeTrace(c)
+	case id.known:
+		row.ParentID = derivedParent(row, id.place)
 	}
-	row.TraceID, row.SpanID, row.ParentID = trace, span, parent
-	row.LinkHandshake = !inHandshake && c != nil && c.Opened && row.Kind != wire.KindHandshake
-	return derived && (!inHandshake || trace == c.seed.TraceID(0, wire.SlotHandshake))
+	row.LinkHandshake = !id.inHandshake && c != nil && c.Opened && row.Kind != wire.KindHandshake
 }
 
-// randomIDs is apart so that ids only go to the heap where they are random.
-func (t *Table) randomIDs() (trace wire.TraceID, span wire.SpanID) {
-	t.opts.Random(trace[:])
-	t.opts.Random(span[:])
-	return trace, span
+// randomTrace is apart so that ids only go to the heap where they are random.
+func (t *Table) randomTrace() (id wire.TraceID) {
+	t.opts.Random(id[:])
+	return id
+}
+
+func (t *Table) randomSpan() (id wire.SpanID) {
+	t.opts.Random(id[:])
+	return id
 }
 
 // handshakeTrace is the trace of a connection and, where its opening was

@@ -2,6 +2,7 @@ package observed
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/wsstats/wsstatsreceiver/wire"
@@ -14,6 +15,8 @@ const maxAhead = int64(time.Hour)
 type Resolved struct {
 	Rows   []Row
 	Opened []*Conn
+	// Kinds is how many rows there are of each kind, as stated.
+	Kinds [wire.KindBatchSend + 1]int
 	// Spans is how many rows are kept, Groups the connections that they are on.
 	Spans  int
 	Groups []Group
@@ -62,8 +65,10 @@ func (r *Resolved) reject(format string, args ...any) {
 }
 
 func (t *Table) resolve(m *wire.Message, ev *wire.Event, arrival int64, out *Resolved) {
-	row := Row{Event: ev, Kind: ev.Kind, MessageType: wire.ParseMessageType(ev.Str(wire.AttrMessageType))}
-	row.Direction = direction(ev)
+	n := len(out.Rows)
+	out.Rows = slices.Grow(out.Rows, 1)[:n+1]
+	row := &out.Rows[n]
+	*row = Row{Event: ev, Kind: ev.Kind, MessageType: wire.ParseMessageType(ev.Str(wire.AttrMessageType)), Direction: direction(ev)}
 	if ev.Kind == wire.KindSend || ev.Kind == wire.KindReceive {
 		switch row.MessageType {
 		case wire.MessagePing:
@@ -76,11 +81,12 @@ func (t *Table) resolve(m *wire.Message, ev *wire.Event, arrival int64, out *Res
 		}
 	}
 	if id := ev.Str(wire.AttrConnectionID); id != "" {
-		row.Conn = t.find(id, arrival)
+		row.Conn = t.named(ev.ConnHandle, id, arrival)
 	}
 	if c := row.Conn; c != nil && row.Kind == wire.KindClose {
 		if c.Closed || c.Closing {
 			out.reject("%s: the connection was closed by an earlier event", m.EventPlace(ev.Index))
+			out.Rows = out.Rows[:n]
 			return
 		}
 		c.Closing = true
@@ -100,16 +106,19 @@ func (t *Table) resolve(m *wire.Message, ev *wire.Event, arrival int64, out *Res
 		}
 	}
 	row.End = row.Start + ev.Duration
-	t.judge(&row)
+	t.judge(row)
 
 	if t.opts.Traces && !(m.Batch.HasThreshold && ev.Unsampled) {
 		row.Keep = true
-		derived := t.identify(&row, m.Batch.Seq)
-		t.sample(&row, &m.Batch, derived)
+		id := t.identifyTrace(row, m.Batch.Seq)
+		if t.sample(row, &m.Batch, &id); row.Keep {
+			t.identifySpan(row, &id)
+		}
 	}
 	if row.Kind == wire.KindHandshake && !row.Refused && row.Conn != nil {
-		t.open(&row)
+		t.open(row)
 	}
+	out.Kinds[ev.Kind]++
 	out.Members += ev.Len() + members(ev.User)
 	for i := range ev.Links {
 		out.Members += 1 + members(ev.Links[i].Attributes)
@@ -118,7 +127,6 @@ func (t *Table) resolve(m *wire.Message, ev *wire.Event, arrival int64, out *Res
 		out.Spans++
 		row.Group = t.group(row.Conn, out)
 	}
-	out.Rows = append(out.Rows, row)
 }
 
 // group counts a span of the connection, and returns its place in the groups.

@@ -14,7 +14,7 @@ const maxTracestate = 512
 // OpenTelemetry's consistent probability sampling (tracestate-handling and
 // tracestate-probability-sampling). Thresholds are conditioned on the kind and
 // status of a span, never on its randomness, so that later stages can count.
-func (t *Table) sample(row *Row, b *wire.Batch, derived bool) {
+func (t *Table) sample(row *Row, b *wire.Batch, id *identity) {
 	ev := row.Event
 	threshold := t.opts.Threshold
 	if b.HasThreshold {
@@ -34,7 +34,7 @@ func (t *Table) sample(row *Row, b *wire.Batch, derived bool) {
 	switch {
 	case state.hasRV:
 		randomness = state.rv
-	case sampling && t.opts.ConnectionScope && derived && row.Conn != nil:
+	case sampling && t.opts.ConnectionScope && row.Conn != nil && id.sharedTrace(row):
 		randomness = row.Conn.seed.Randomness()
 		state.rv, state.hasRV = randomness, true
 	}

@@ -36,11 +36,18 @@ type Table struct {
 	seed     wire.Seed
 	conns    map[string]*Conn
 
-	message     uint64 // counts calls of Resolve
-	unconnected Conn   // stands for none in groups
+	handles     []named // by Event.ConnHandle
+	message     uint64  // counts calls of Resolve
+	unconnected Conn    // stands for none in groups
 
 	retired list.List // the connections that are not live, oldest first
 	closing []*Conn   // those that the message in hand closes
+}
+
+// named is the connection that a handle stood for last.
+type named struct {
+	id   string // the session's: its memory tells it from that of other definitions
+	conn *Conn
 }
 
 // NewTable returns an empty table. The instance is that of the agent's hello,
@@ -68,6 +75,28 @@ func (t *Table) Abandon(now int64) []*Conn {
 
 // Len is how many connections the table remembers.
 func (t *Table) Len() int { return len(t.conns) }
+
+// named is find for an event of the session that calls the connection by that
+// handle: to look at what it stood for last is cheaper than to look the id up,
+// and the id is compared in any case.
+func (t *Table) named(handle uint32, id string, now int64) *Conn {
+	if handle == 0 {
+		return t.find(id, now)
+	}
+	if int(handle) < len(t.handles) {
+		if n := &t.handles[handle]; n.conn != nil && !n.conn.forgotten && n.id == id {
+			return n.conn
+		}
+	}
+	c := t.find(id, now)
+	if c != nil {
+		if int(handle) >= len(t.handles) { // at most limits.definitions, which decoding checks
+			t.handles = append(t.handles, make([]named, int(handle)+1-len(t.handles))...)
+		}
+		t.handles[handle] = named{id, c}
+	}
+	return c
+}
 
 // find returns the connection of that id and makes one where it is not known
 // yet; nil where no more can be remembered.
@@ -116,6 +145,7 @@ func (t *Table) forgetOldest() {
 	c := t.oldest()
 	t.revive(c) // out of the list
 	delete(t.conns, c.ID)
+	c.forgotten = true
 }
 
 // declare takes a connection entry. It returns the connection where the entry

@@ -206,3 +206,31 @@ func TestTheTableIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// Red when: a handle goes on to stand for a connection that it does not mean
+// any more, or that was forgotten.
+func TestHandlesOfConnections(t *testing.T) {
+	opts := defaults()
+	opts.MaxConnections = 2
+	table := NewTable(opts, "i1")
+	on := func(handle uint32, id string) *Conn {
+		m := decode(t, `{"seq":1,"events":[{'event':'send','ws.connection.id':'`+id+`'}]}`)
+		m.Batch.Events[0].ConnHandle = handle
+		var out Resolved
+		table.Resolve(m, arrival, &out)
+		require.Len(t, out.Rows, 1)
+		return out.Rows[0].Conn
+	}
+	a := on(7, "a")
+	assert.Equal(t, "a", a.ID)
+	assert.Same(t, a, on(7, "a"))
+	b := on(7, "b")
+	assert.Equal(t, "b", b.ID, "the handle was defined anew")
+	assert.Same(t, b, on(3, "b"))
+	assert.Same(t, a, on(0, "a"))
+	assert.Equal(t, "c", on(9, "c").ID, "which takes the place of a")
+	assert.Equal(t, "d", on(9, "d").ID, "and this one that of b")
+	again := on(3, "b")
+	assert.NotSame(t, b, again, "it was forgotten")
+	assert.Same(t, again, table.conns["b"])
+}
