@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,21 +43,23 @@ func benchConnections() string {
 // benchEventList is a batch's events, without the number: messages in both
 // directions, with seven attributes of their own and six by their connection.
 func benchEventList(batch int) string {
-	text := `"events":[`
+	var text strings.Builder
+	text.WriteString(`"events":[`)
 	for i := range benchEvents {
 		if i > 0 {
-			text += ","
+			text.WriteByte(',')
 		}
 		kind := "receive"
 		if i%2 == 1 {
 			kind = "send"
 		}
 		n := batch*benchEvents + i
-		text += fmt.Sprintf(`{"event":"%s","time":%d,"ws.connection.id":"%032x","ws.message.type":"text","ws.message.size":%d,"ws.message.seq":%d,`+
+		fmt.Fprintf(&text, `{"event":"%s","time":%d,"ws.connection.id":"%032x","ws.message.type":"text","ws.message.size":%d,"ws.message.seq":%d,`+
 			`"ws.queue.size":%d,"room.id":"room-%d","user.id":"user-%d"}`,
 			kind, 1767225600000000000+n*1000, n%benchConns+1, 16+n*n%5000, n+1, n%7, n%10, n%1000)
 	}
-	return text + `]}`
+	text.WriteString("]}")
+	return text.String()
 }
 
 // signals says which pipelines a receiver is in.

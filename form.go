@@ -35,12 +35,11 @@ var jsonForm = form{
 	unnumbered: func(head []byte) bool {
 		return wire.PeekSeq(head) == 0 && bytes.HasPrefix(bytes.TrimLeft(head, " \t\r\n"), []byte("{"))
 	},
-	// What stands in strings counts too. Each member and element is the first of
-	// its object or array, or comes after a comma; but an event is after a comma
-	// itself, and has a member "event".
+	// What stands in strings counts too. Nearly each member and element comes after
+	// a comma; but so does an event, and it has a member "event".
 	size: func(data []byte) (objects, members int) {
 		objects = bytes.Count(data, []byte("{"))
-		return objects, max(0, bytes.Count(data, []byte(","))+bytes.Count(data, []byte("["))-objects)
+		return objects, max(0, bytes.Count(data, []byte(","))-objects)
 	},
 }
 

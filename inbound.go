@@ -18,14 +18,20 @@ type inbound struct {
 	over   bool    // the budget was used up: the rest was read and thrown away
 }
 
+// maxHint bounds the memory that a message has because the last one needed it.
+const maxHint = 256 << 10
+
 // read reads one message of at most limit bytes. Pay takes n more bytes of the
-// budget for a message that begins with head, or none and returns false.
+// budget for a message that begins with head, or none and returns false. The
+// hint is the size of the last message: one that is larger than minBuffer is
+// probably like it, and then copied once and not each time that memory doubles.
 // Whatever comes of it, what in holds is the caller's to give back.
-func (in *inbound) read(body io.Reader, limit int, pay func(head []byte, n int64) bool) error {
+func (in *inbound) read(body io.Reader, limit, hint int, pay func(head []byte, n int64) bool) error {
 	in.buffer = buffers.get(minBuffer)
 	for {
 		data := *in.buffer
-		if len(data) == cap(data) && !in.grow(min(2*cap(data), limit+1), limit, pay) {
+		if len(data) == cap(data) && !in.grow(min(max(2*cap(data), min(hint+1, maxHint)), limit+1), limit, pay) &&
+			!in.grow(min(2*cap(data), limit+1), limit, pay) {
 			in.over = true
 			rest, err := io.Copy(io.Discard, io.LimitReader(body, int64(limit+1-in.size)))
 			in.size += int(rest)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/collector/consumer/consumererror"
@@ -59,22 +58,13 @@ type outcome struct {
 	consuming   time.Duration // in the next consumers
 }
 
-// maxPooledRows keeps a large message from holding memory for good.
-const maxPooledRows = 1024
-
-var resolvedPool = sync.Pool{New: func() any { return new(observed.Resolved) }}
-
 // take hands a decoded message on: traces first, then metrics. Where metrics
 // are refused after traces were taken, the repeat of the message says so with
 // tracesTaken, and only the rest is done.
 func (r *wsstatsReceiver) take(ctx context.Context, a *agent, in *incoming) outcome {
 	b := &in.Batch
 	resolved := resolvedPool.Get().(*observed.Resolved)
-	defer func() {
-		if cap(resolved.Rows) <= maxPooledRows {
-			resolvedPool.Put(resolved)
-		}
-	}()
+	defer putResolved(resolved)
 	a.table.Resolve(in.Message, in.arrival.UnixNano(), resolved)
 
 	out := outcome{rejected: b.Rejected}

@@ -35,7 +35,7 @@ func (e *endpoint) post(w http.ResponseWriter, req *http.Request) {
 		r.budget.Release(in.paid)
 		buffers.put(in.buffer)
 	}()
-	err = in.read(req.Body, limit, func(_ []byte, n int64) bool { return r.budget.Acquire(n) })
+	err = in.read(req.Body, limit, 0, func(_ []byte, n int64) bool { return r.budget.Acquire(n) })
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.Is(err, errTooLarge), errors.As(err, &tooLarge):
@@ -68,9 +68,10 @@ func (e *endpoint) post(w http.ResponseWriter, req *http.Request) {
 	}
 	defer r.inHand.end(size)
 	m := messagePool.Get().(*wire.Message)
-	defer putMessage(m, size)
+	defer putMessage(m)
 	began := time.Now()
-	decoder := r.newDecoder()
+	decoder := r.decoders.Get().(*wire.Decoder)
+	defer r.decoders.Put(decoder)
 	err = jsonForm.decode(decoder, data, m)
 	if err == nil && m.Form == wire.FormHello {
 		err = errors.New("hello opens a session: send it over a WebSocket")

@@ -127,7 +127,7 @@ func (s *session) pay(it *item) bool {
 // returns false where nothing is left, after an answer.
 func (s *session) strip(it *item, cut bool) bool {
 	m := messagePool.Get().(*wire.Message)
-	defer putMessage(m, s.form.translationBytes(it.data))
+	defer putMessage(m)
 	// By itself: what the session defined is the worker's, and a numbered binary
 	// message that needs it comes again.
 	readable := !cut && s.form.decode(s.r.newDecoder(), it.data, m) == nil

@@ -98,11 +98,12 @@ func (s *session) receive(kind int, body io.Reader, limit int64) error {
 		return err
 	}
 	var in inbound
-	if err := in.read(body, int(limit), s.payForHead); err != nil {
+	if err := in.read(body, int(limit), s.lastSize, s.payForHead); err != nil {
 		s.r.budget.Release(in.paid)
 		buffers.put(in.buffer)
 		return err
 	}
+	s.lastSize = in.size
 	s.enqueue(&in)
 	return nil
 }

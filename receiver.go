@@ -44,6 +44,7 @@ type wsstatsReceiver struct {
 	threshold  uint64 // of traces.sampling.ratio
 	budget     *delivery.Budget
 	inHand     *translations
+	decoders   sync.Pool // of *wire.Decoder, for JSON
 	instances  *delivery.Registry[*agent]
 	sessions   sessionSet
 	orphans    orphans
@@ -56,7 +57,7 @@ type wsstatsReceiver struct {
 	stopOnce  sync.Once
 	startErr  error
 	stopErr   error
-	running   sync.WaitGroup  // the server and the background loop
+	running   sync.WaitGroup  // the server and the loops
 	ctx       context.Context // of the background loop
 	cancel    context.CancelFunc
 	stop      chan struct{}
@@ -92,6 +93,7 @@ func newReceiver(cfg *Config, set receiver.Settings) (*wsstatsReceiver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build obsreport: %w", err)
 	}
+	r.decoders.New = func() any { return r.newDecoder() }
 	r.translator = newTranslator(cfg, set.BuildInfo.Version)
 	r.instances = delivery.NewRegistry(maxAwayInstances, cfg.Delivery.ResumeGrace, cfg.Delivery.DedupeTTL, func(key delivery.Key) *agent {
 		return r.newAgent(key.Instance)
@@ -125,6 +127,7 @@ func (r *wsstatsReceiver) start(ctx context.Context, host component.Host) error 
 	r.sessions.addr = listener.Addr()
 	r.running.Go(func() { r.serve(listener) })
 	r.running.Go(r.background)
+	r.running.Go(r.keepalive)
 	r.logger.Info("listening for agents", zap.Stringer("address", listener.Addr()), zap.String("path", r.cfg.Path))
 	return nil
 }
@@ -187,6 +190,20 @@ func (r *wsstatsReceiver) background() {
 			r.flush(r.ctx)
 		case <-sweep.C:
 			r.sweep(r.ctx)
+		}
+	}
+}
+
+// keepalive sees to the sessions, also while the background waits for a pipeline.
+func (r *wsstatsReceiver) keepalive() {
+	tick := time.NewTicker(keepaliveTick(r.cfg.Keepalive))
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.stop:
+			return
+		case <-tick.C:
+			r.sessions.tend()
 		}
 	}
 }

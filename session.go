@@ -38,7 +38,6 @@ type session struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	writer  writer
-	timer   *time.Timer // keepalive, one a session
 
 	mu          sync.Mutex
 	queue       []item
@@ -55,6 +54,7 @@ type session struct {
 	greeting    bool   // a hello waits for its welcome
 	working     bool
 	waiting     *turn     // of the worker, for memory; nil while it has a goroutine
+	tending     bool      // keepalive is at work
 	draining    bool      // nothing new is taken
 	dismissed   bool      // the goaway was sent, so that the close may follow
 	ended       bool      // nothing more is read
@@ -69,6 +69,8 @@ type session struct {
 	done        chan struct{} // closed when stopped and the worker is through
 	detached    sync.Once
 
+	lastSize int // of a message; of the reader
+
 	// Of the worker.
 	agent       *agent
 	inst        *delivery.Instance[*agent] // nil: anonymous
@@ -76,7 +78,7 @@ type session struct {
 	numbered    bool                       // a number was used
 	resumeAfter uint64                     // of the welcome
 	malformed   int
-	ackTimer    *time.Timer
+	ackTimer    *time.Timer   // made when the first ack waits
 	decoder     *wire.Decoder // of the binary form: it has what the session defined
 }
 
@@ -112,11 +114,6 @@ func subject(ctx context.Context) string {
 }
 
 func (s *session) start() {
-	s.mu.Lock()
-	s.timer = time.AfterFunc(s.tick(), s.keepalive)
-	s.ackTimer = time.AfterFunc(time.Hour, s.flushAcks)
-	s.ackTimer.Stop()
-	s.mu.Unlock()
 	draining := s.r.sessions.add(s)
 	go s.run()
 	if draining {
@@ -130,8 +127,9 @@ func (s *session) run() {
 	s.end()
 	<-s.done
 	s.detach()
-	s.timer.Stop()
-	s.ackTimer.Stop()
+	if s.ackTimer != nil {
+		s.ackTimer.Stop()
+	}
 	s.cancel()
 	_ = s.conn.Close()
 	s.mu.Lock()
@@ -254,41 +252,61 @@ func (s *session) detach() {
 	})
 }
 
-// tick is how often keepalive looks.
-func (s *session) tick() time.Duration {
-	return min(s.r.cfg.Keepalive.Heartbeat, s.r.cfg.Keepalive.PingInterval) / 2
+// keepaliveTick is how often sessions are looked at.
+func keepaliveTick(k KeepaliveConfig) time.Duration { return min(k.Heartbeat, k.PingInterval) / 2 }
+
+// tend sees to the sessions for which it is time. All have one timer, so that an
+// idle one costs no more than its reader; but each has a goroutine of its own for
+// what has to be sent, which may wait for an agent that does not read.
+func (s *sessionSet) tend() {
+	now := time.Now()
+	for _, session := range s.all() {
+		if due := session.due(now); due != (duties{}) {
+			go session.keepalive(now, due)
+		}
+	}
+}
+
+// duties are what it is time for.
+type duties struct{ ping, beat, idle, old bool }
+
+func (s *session) due(now time.Time) (d duties) {
+	k := s.r.cfg.Keepalive
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped || s.tending {
+		return d
+	}
+	d = duties{
+		ping: now.Sub(s.lastPing) >= k.PingInterval/2,
+		beat: s.working,
+		idle: !s.working && now.Sub(s.lastHeard) >= s.r.cfg.Limits.IdleTimeout,
+		old:  s.maxAge > 0 && now.Sub(s.opened) >= s.maxAge,
+	}
+	if d.ping {
+		s.lastPing = now
+	}
+	s.tending = d != duties{}
+	return d
 }
 
 // keepalive pings, sends heartbeats, and ends sessions that are idle or old.
-func (s *session) keepalive() {
-	k := s.r.cfg.Keepalive
-	now := time.Now()
-	s.mu.Lock()
-	if s.stopped {
-		s.mu.Unlock()
-		return
-	}
-	ping := now.Sub(s.lastPing) >= k.PingInterval/2
-	if ping {
-		s.lastPing = now
-	}
-	beat := s.working
-	idle := !s.working && now.Sub(s.lastHeard) >= s.r.cfg.Limits.IdleTimeout
-	old := s.maxAge > 0 && now.Sub(s.opened) >= s.maxAge
-	s.mu.Unlock()
+func (s *session) keepalive(now time.Time, d duties) {
 	switch {
-	case old:
+	case d.old:
 		s.goAway("max_connection_age")
-	case idle:
+	case d.idle:
 		s.closeWith(websocket.CloseGoingAway, "idle")
 	}
-	if ping {
+	if d.ping {
 		_ = s.conn.WriteControl(websocket.PingMessage, nil, now.Add(s.writer.timeout))
 	}
-	if beat && s.writer.silentFor(now) >= k.Heartbeat/2 {
+	if d.beat && s.writer.silentFor(now) >= s.r.cfg.Keepalive.Heartbeat/2 {
 		s.writer.send(&wire.Reply{Flow: s.flow()})
 	}
-	s.timer.Reset(s.tick())
+	s.mu.Lock()
+	s.tending = false
+	s.mu.Unlock()
 }
 
 // flow is the window as it is now; it is the heartbeat too.

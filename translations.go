@@ -164,14 +164,22 @@ func (r *wsstatsReceiver) payRest(in *incoming, resolved *observed.Resolved) (in
 	return rest, nil
 }
 
-// maxPooledMessage keeps messages that grew large from holding memory for good.
-const maxPooledMessage = 1 << 20
+// maxPooledRows keeps large messages from holding memory for good.
+const maxPooledRows = 1024
 
-var messagePool = sync.Pool{New: func() any { return new(wire.Message) }}
+var (
+	messagePool  = sync.Pool{New: func() any { return new(wire.Message) }}
+	resolvedPool = sync.Pool{New: func() any { return new(observed.Resolved) }}
+)
 
-// putMessage gives a message back that became so many bytes.
-func putMessage(m *wire.Message, bytes int64) {
-	if bytes <= maxPooledMessage {
+func putMessage(m *wire.Message) {
+	if cap(m.Batch.Events) <= maxPooledRows && cap(m.Batch.Connections) <= maxPooledRows && cap(m.Batch.Stats) <= maxPooledRows {
 		messagePool.Put(m)
+	}
+}
+
+func putResolved(resolved *observed.Resolved) {
+	if cap(resolved.Rows) <= maxPooledRows {
+		resolvedPool.Put(resolved)
 	}
 }

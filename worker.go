@@ -17,6 +17,7 @@ import (
 // retryAfter is when a refused message may come again.
 const retryAfter = 500 * time.Millisecond
 
+// newDecoder returns a decoder for one session of the binary form.
 func (r *wsstatsReceiver) newDecoder() *wire.Decoder {
 	l := r.cfg.Limits
 	return &wire.Decoder{Limits: wire.Limits{
@@ -27,12 +28,14 @@ func (r *wsstatsReceiver) newDecoder() *wire.Decoder {
 
 // work answers the messages of the queue in order, until there are none.
 func (s *session) work() {
-	decoder := s.decoder
+	decoder := s.decoder // of the binary form: it has what the session defined
 	if decoder == nil {
-		decoder = s.r.newDecoder()
-	}
-	if s.form == &protoForm {
-		s.decoder = decoder
+		decoder = s.r.decoders.Get().(*wire.Decoder)
+		if s.form == &protoForm {
+			s.decoder = decoder // and is not given back
+		} else {
+			defer s.r.decoders.Put(decoder)
+		}
 	}
 	for {
 		it, size, ok := s.next()
@@ -42,7 +45,7 @@ func (s *session) work() {
 		m := messagePool.Get().(*wire.Message)
 		it.reserved = size
 		s.handle(&it, decoder, m)
-		putMessage(m, size)
+		putMessage(m)
 		s.r.inHand.end(size)
 		s.mu.Lock()
 		s.give(&it)
@@ -417,7 +420,11 @@ func (s *session) acknowledge(seq uint64, rejected wire.Rejected) {
 	}
 	s.mu.Lock()
 	if s.pending == 0 && len(s.queue) > 0 {
-		s.ackTimer.Reset(s.r.cfg.Delivery.AckDelay)
+		if delay := s.r.cfg.Delivery.AckDelay; s.ackTimer == nil {
+			s.ackTimer = time.AfterFunc(delay, s.flushAcks)
+		} else {
+			s.ackTimer.Reset(delay)
+		}
 	}
 	s.pending = max(s.pending, seq)
 	s.mu.Unlock()
