@@ -83,8 +83,9 @@ type session struct {
 }
 
 func newSession(r *wsstatsReceiver, conn *websocket.Conn, req *http.Request, address string) *session {
-	// The request's context ends with its handler; what it carries (client.Info) stays.
-	ctx, cancel := context.WithCancel(context.WithoutCancel(req.Context()))
+	// The request's context ends with its handler, and would keep all of the request.
+	// What authentication found out, and the metadata, go on.
+	ctx, cancel := context.WithCancel(client.NewContext(context.Background(), client.FromContext(req.Context())))
 	now := time.Now()
 	s := &session{
 		r: r, conn: conn, address: address, form: cmp.Or(formOf(conn.Subprotocol()), forms[0]), ctx: ctx, cancel: cancel,
@@ -320,13 +321,15 @@ func (s *session) flow() *wire.Flow {
 	return &wire.Flow{WindowBytes: &window}
 }
 
+// replyPool has memory for a reply, which an idle session does not keep.
+var replyPool = sync.Pool{New: func() any { return new([]byte) }}
+
 // writer sends replies. The first one that cannot be sent ends the connection.
 type writer struct {
 	conn    *websocket.Conn
 	timeout time.Duration // for one reply
 
 	mu     sync.Mutex
-	buffer []byte
 	last   time.Time
 	failed bool
 }
@@ -341,10 +344,13 @@ func (w *writer) write(reply *wire.Reply) {
 	if w.failed {
 		return
 	}
-	w.buffer = wire.AppendReply(w.buffer[:0], reply)
+	buffer := replyPool.Get().(*[]byte)
+	*buffer = wire.AppendReply((*buffer)[:0], reply)
 	w.last = time.Now()
 	_ = w.conn.SetWriteDeadline(w.last.Add(w.timeout))
-	if err := w.conn.WriteMessage(websocket.TextMessage, w.buffer); err != nil && !errors.Is(err, websocket.ErrCloseSent) {
+	err := w.conn.WriteMessage(websocket.TextMessage, *buffer)
+	replyPool.Put(buffer)
+	if err != nil && !errors.Is(err, websocket.ErrCloseSent) {
 		w.failed = true
 		_ = w.conn.NetConn().Close()
 	}

@@ -115,7 +115,7 @@ func (a *Aggregator) Take(b *observed.Batch, consume func(pmetric.Metrics) error
 	r := a.lock(b.Resource, nil)
 	defer r.mu.Unlock()
 	r.begin()
-	r.batch(b)
+	r.take(b)
 	return a.handOn(consume, r)
 }
 
@@ -282,6 +282,9 @@ func (a *Aggregator) resource(res *observed.Resource) *resource {
 		series: make(map[seriesID]*series), texts: make(map[string]*labels),
 	}
 	r.plain.owner = r
+	if a.cfg.Delta {
+		r.batch = new(batch)
+	}
 	if len(a.resources) < a.cfg.MaxResources {
 		a.resources[res.Key] = r
 	} else {

@@ -15,7 +15,7 @@ type labels struct {
 
 	// The series that were found last, by hashes of their keys.
 	recent   [16]*series
-	messages [8]messageSeries
+	messages [4]messageSeries
 }
 
 // messageSeries are the series that one message adds to, nil where they were
@@ -41,7 +41,7 @@ func (d *labelled) messagesOf(attributes key) *messageSeries {
 	k := attributes | metricKey(numMetrics)
 	m := &d.none
 	if d.labels != nil {
-		m = &d.labels.messages[k.hash(3)]
+		m = &d.labels.messages[k.hash(2)]
 		if m.key == k {
 			return m
 		}

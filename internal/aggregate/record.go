@@ -7,8 +7,8 @@ import (
 	"github.com/wsstats/wsstatsreceiver/wire"
 )
 
-// batch takes all that a batch holds.
-func (r *resource) batch(b *observed.Batch) {
+// take takes all that a batch holds.
+func (r *resource) take(b *observed.Batch) {
 	if b.Session {
 		for _, c := range b.Opened {
 			r.opened(c, r.dimensioned(nil, c))

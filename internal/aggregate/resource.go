@@ -9,8 +9,7 @@ import (
 	"github.com/wsstats/wsstatsreceiver/internal/observed"
 )
 
-// resource is the state of one resource: its series, and in delta mode what
-// the batch in hand changed.
+// resource is the state of one resource: its series.
 type resource struct {
 	agg      *Aggregator
 	observed *observed.Resource // nil: the overflow resource
@@ -29,8 +28,11 @@ type resource struct {
 	dimensions labelled // of the row in hand
 	text       labelled // of the error or dropped count in hand
 
-	// Of the batch in hand, in delta mode.
+	*batch // in hand; nil in cumulative mode
+}
 
+// batch is what a batch has changed, in delta mode.
+type batch struct {
 	touched [numMetrics][]*series
 	foreign []*gauge // of other resources
 	undo    []change

@@ -54,14 +54,18 @@ type Conn struct {
 	Ended bool
 
 	seed wire.Seed
-	// The place in Resolved.Groups in that message.
-	group     int
-	message   uint64
+	grouped
 	forgotten bool // by the table
 	// place is in Table.retired, nil while the connection is live: declared
 	// open or its handshake seen, and not closed.
 	place   *list.Element
 	retired int64 // Unix ns: when it came there
+}
+
+// grouped is the place in Resolved.Groups in that message.
+type grouped struct {
+	group   int
+	message uint64
 }
 
 func (c *Conn) live() bool { return c.place == nil }

@@ -131,19 +131,17 @@ func (t *Table) resolve(m *wire.Message, ev *wire.Event, arrival int64, out *Res
 
 // group counts a span of the connection, and returns its place in the groups.
 func (t *Table) group(c *Conn, out *Resolved) int {
-	if c == nil {
-		c = &t.unconnected
+	g := &t.alone
+	if c != nil {
+		g = &c.grouped
+		out.Members += c.members
 	}
-	if c.message != t.message {
-		c.message, c.group = t.message, len(out.Groups)
+	if g.message != t.message {
+		*g = grouped{len(out.Groups), t.message}
 		out.Groups = append(out.Groups, Group{Conn: c})
-		if c == &t.unconnected {
-			out.Groups[c.group].Conn = nil
-		}
 	}
-	out.Groups[c.group].Spans++
-	out.Members += c.members
-	return c.group
+	out.Groups[g.group].Spans++
+	return g.group
 }
 
 // members counts attributes and the elements of their arrays.

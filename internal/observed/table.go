@@ -36,9 +36,9 @@ type Table struct {
 	seed     wire.Seed
 	conns    map[string]*Conn
 
-	handles     []named // by Event.ConnHandle
-	message     uint64  // counts calls of Resolve
-	unconnected Conn    // stands for none in groups
+	handles []named // by Event.ConnHandle
+	message uint64  // counts calls of Resolve
+	alone   grouped // the events without a connection
 
 	retired list.List // the connections that are not live, oldest first
 	closing []*Conn   // those that the message in hand closes
