@@ -24,8 +24,10 @@ import (
 	"github.com/wsstats/wsstatsreceiver/wire"
 )
 
-func TestQueueFull(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestQueueFull(t *testing.T) { eachEncoding(t, testQueueFull) }
+
+func testQueueFull(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(WithMaxQueueBytes(minQueueBytes), WithBatch(10_000, 1<<20, time.Hour))
 	c := newConn("a81b")
 	const room = minQueueBytes / 80 // less than what fits of messages
@@ -77,7 +79,11 @@ func TestQueueFullOfLifecycle(t *testing.T) {
 }
 
 func TestReportsOfDropsSurviveReconnects(t *testing.T) {
-	r := newReceiver(t, nil)
+	eachEncoding(t, testReportsOfDropsSurviveReconnects)
+}
+
+func testReportsOfDropsSurviveReconnects(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(WithMaxQueueBytes(minQueueBytes), WithBatch(10_000, 1<<20, time.Hour))
 	recordMessages(a, nil, 1, 1000)
 	want := a.Stats().Dropped
@@ -95,8 +101,10 @@ func TestReportsOfDropsSurviveReconnects(t *testing.T) {
 	require.NoError(t, <-flush)
 }
 
-func TestShutdownDeliversAndCloses(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestShutdownDeliversAndCloses(t *testing.T) { eachEncoding(t, testShutdownDeliversAndCloses) }
+
+func testShutdownDeliversAndCloses(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(100))
 	a.open(newConn("a81b"))
 	p := r.welcomed(0)
@@ -144,7 +152,11 @@ func TestConcurrentShutdowns(t *testing.T) {
 
 // A healthy link that is only slow hears a goodbye when the context ends.
 func TestShutdownSaysGoodbyeWhenItsContextEnds(t *testing.T) {
-	r := newReceiver(t, nil)
+	eachEncoding(t, testShutdownSaysGoodbyeWhenItsContextEnds)
+}
+
+func testShutdownSaysGoodbyeWhenItsContextEnds(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(1))
 	recordMessages(a, nil, 1, 1)
 	p := r.welcomed(0)
@@ -159,7 +171,11 @@ func TestShutdownSaysGoodbyeWhenItsContextEnds(t *testing.T) {
 }
 
 func TestShutdownDoesNotWaitForAnAnswerToItsGoodbye(t *testing.T) {
-	r := newReceiver(t, nil)
+	eachEncoding(t, testShutdownDoesNotWaitForAnAnswerToItsGoodbye)
+}
+
+func testShutdownDoesNotWaitForAnAnswerToItsGoodbye(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent()
 	r.welcomed(0) // and never reads again
 	at := time.Now()
@@ -167,21 +183,10 @@ func TestShutdownDoesNotWaitForAnAnswerToItsGoodbye(t *testing.T) {
 	assert.Less(t, time.Since(at), patience/2)
 }
 
-func TestSubprotocolIsRequired(t *testing.T) {
-	r := newReceiver(t, nil)
-	r.upgrader.Subprotocols = nil
-	a := r.agent(batchOf(1))
-	recordMessages(a, nil, 1, 1)
-	for range 3 {
-		ws := <-r.accepted
-		_, _, err := ws.ReadMessage()
-		require.Error(t, err) // no hello
-		_ = ws.Close()
-	}
-}
+func TestTLS(t *testing.T) { eachEncoding(t, testTLS) }
 
-func TestTLS(t *testing.T) {
-	r := newReceiver(t, nil)
+func testTLS(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	server := httptest.NewTLSServer(r.server.Config.Handler)
 	defer server.Close()
 	roots := x509.NewCertPool()
@@ -195,9 +200,11 @@ func TestTLS(t *testing.T) {
 }
 
 // Troubles are logged when they begin, change and end, not each time.
-func TestLogsChangesOnly(t *testing.T) {
+func TestLogsChangesOnly(t *testing.T) { eachEncoding(t, testLogsChangesOnly) }
+
+func testLogsChangesOnly(t *testing.T, e encoding) {
 	var calls atomic.Int32
-	r := newReceiver(t, func(w http.ResponseWriter) bool {
+	r := newReceiver(t, e, func(w http.ResponseWriter) bool {
 		switch n := calls.Add(1); {
 		case n <= 3:
 			w.WriteHeader(http.StatusUnauthorized)
@@ -253,7 +260,9 @@ func TestReceiverAbsentOrBlackHoled(t *testing.T) {
 	}
 }
 
-func TestRefusedUpgradeIsTriedAgain(t *testing.T) {
+func TestRefusedUpgradeIsTriedAgain(t *testing.T) { eachEncoding(t, testRefusedUpgradeIsTriedAgain) }
+
+func testRefusedUpgradeIsTriedAgain(t *testing.T, e encoding) {
 	tests := map[string]struct {
 		status int
 		header string
@@ -267,7 +276,7 @@ func TestRefusedUpgradeIsTriedAgain(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var calls atomic.Int32
-			r := newReceiver(t, func(w http.ResponseWriter) bool {
+			r := newReceiver(t, e, func(w http.ResponseWriter) bool {
 				if calls.Add(1) > 1 {
 					return false
 				}
@@ -296,7 +305,11 @@ func TestIsOwn(t *testing.T) {
 // Whatever the receiver does, an event is delivered, dropped or held, and what
 // is counted as acknowledged was delivered.
 func TestBalanceWithConcurrentRecordersAndAMoodyReceiver(t *testing.T) {
-	r := newReceiver(t, nil)
+	eachEncoding(t, testBalanceWithConcurrentRecordersAndAMoodyReceiver)
+}
+
+func testBalanceWithConcurrentRecordersAndAMoodyReceiver(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(WithMaxQueueBytes(64<<10), WithBatch(20, 1<<20, time.Millisecond))
 	quit := make(chan struct{})
 	var moody sync.WaitGroup
@@ -349,14 +362,18 @@ func TestBalanceWithConcurrentRecordersAndAMoodyReceiver(t *testing.T) {
 func serveMoodily(ws *websocket.Conn, calm *atomic.Bool, taken *atomic.Uint64, delivered map[int64]bool) {
 	say := func(r wire.Reply) { _ = ws.WriteMessage(websocket.TextMessage, wire.AppendReply(nil, &r)) }
 	var nacked uint64
+	var d wire.Decoder
+	e := encodingOf(ws)
 	for {
 		_, data, err := ws.ReadMessage()
 		if err != nil {
 			return
 		}
+		if seq := e.peekSeq(data); nacked > 0 && seq > nacked {
+			continue // what it defines is ignored too
+		}
 		m := wire.Message{}
-		var d wire.Decoder
-		if err := d.DecodeJSON(data, &m); err != nil {
+		if err := e.decode(&d, data, &m); err != nil {
 			panic(err)
 		}
 		if m.Form == wire.FormHello {
@@ -364,7 +381,7 @@ func serveMoodily(ws *websocket.Conn, calm *atomic.Bool, taken *atomic.Uint64, d
 			continue
 		}
 		seq := m.Batch.Seq
-		if seq == 0 || nacked > 0 && seq != nacked {
+		if seq == 0 {
 			continue
 		}
 		nacked = 0
@@ -381,6 +398,7 @@ func serveMoodily(ws *websocket.Conn, calm *atomic.Bool, taken *atomic.Uint64, d
 			return // cut, not taken
 		case 1:
 			nacked = seq
+			d.Forget()
 			say(wire.Reply{Nack: seq, Retryable: true, RetryAfterMs: 1})
 			continue
 		case 2:

@@ -1,6 +1,7 @@
 package wsstats
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -28,6 +29,10 @@ func (s *session) send(now time.Time) bool {
 	n := &s.numbers[s.sent]
 	if s.encoded != n.seq {
 		s.encode(s.sent)
+		if n.rows > 0 && n.bytes > s.maxBytes { // it was sent before: to another receiver, in another encoding, or with less to define
+			s.refit()
+			s.encode(s.sent)
+		}
 	}
 	// A message is never over the limit of one, which no open window is below.
 	if s.window <= 0 || s.outstanding > 0 && s.outstanding+int64(n.bytes) > s.window {
@@ -48,7 +53,11 @@ func (s *session) encode(i int) {
 	s.agent.mu.Lock()
 	s.scratch = s.agent.ring.copyTo(s.scratch[:0], s.offset(i), n.rows)
 	s.agent.mu.Unlock()
-	n.bytes = len(s.enc.batch(n.seq, s.scratch, n.dropped))
+	data, err := s.enc.batch(n.seq, s.scratch, n.dropped)
+	n.bytes = len(data)
+	if err != nil { // more handles than there are: it is over every limit
+		n.bytes = math.MaxInt
+	}
 	s.encoded = n.seq
 }
 
@@ -190,24 +199,34 @@ func (s *session) welcome(w *wire.Welcome) *violation {
 		}
 	}
 	s.acknowledge(w.ResumeAfter)
-	s.refit()
+	if slices.ContainsFunc(s.numbers, func(n number) bool { return n.rows > s.maxEvents }) {
+		s.refit()
+	}
 	s.restating = s.toRestate()
 	return nil
 }
 
-// refit empties the numbers that are over the receiver's limits; their records
-// get new ones. From the last to the first, so that the records keep their order.
+// refit empties the numbers that are to be sent and are over the receiver's
+// limits; their records get new ones. From the last to the first, so that the
+// records keep their order. How long a message is now is known only when it is
+// encoded.
 func (s *session) refit() {
-	for i := len(s.numbers) - 1; i >= 0; i-- {
+	for i := len(s.numbers) - 1; i >= s.sent; i-- {
 		n := &s.numbers[i]
-		if n.rows == 0 || n.rows <= s.maxEvents && n.bytes <= s.maxBytes {
+		if n.rows == 0 {
 			continue
+		}
+		if n.rows <= s.maxEvents {
+			if s.encode(i); n.bytes <= s.maxBytes {
+				continue
+			}
 		}
 		s.agent.mu.Lock()
 		s.agent.ring.putBack(s.offset(i), n.rows)
 		s.agent.mu.Unlock()
 		n.rows = 0
 	}
+	s.encoded = 0
 }
 
 // toRestate are the connections that are open or that an unanswered number names.
@@ -287,12 +306,13 @@ func (s *session) nack(r *wire.Reply) *violation {
 		return nil
 	}
 	s.answered(r.Nack - 1)
+	s.enc.forget()
+	s.encoded = 0
 	if r.Retryable {
 		s.agent.mu.Lock()
 		s.agent.nacks++
 		s.agent.mu.Unlock()
-		s.sent, s.outstanding, s.encoded = 0, 0, 0
-		s.enc.forget()
+		s.sent, s.outstanding = 0, 0
 		t := s.cfg.timing
 		s.retryAt = s.heard.Add(milliseconds(r.RetryAfterMs, t.minNackRetry, t.maxRetry))
 		return nil

@@ -13,9 +13,11 @@ import (
 	"github.com/wsstats/wsstatsreceiver/wire"
 )
 
-func TestHelloWelcomeAck(t *testing.T) {
+func TestHelloWelcomeAck(t *testing.T) { eachEncoding(t, testHelloWelcomeAck) }
+
+func testHelloWelcomeAck(t *testing.T, e encoding) {
 	t.Setenv(envService, "chat")
-	r := newReceiver(t, nil)
+	r := newReceiver(t, e, nil)
 	a := r.agent(WithToken("secret"), WithResource(map[string]string{"room": "lobby"}), batchOf(2))
 	c := newConn("a81b")
 	recordMessages(a, c, 1, 2)
@@ -46,8 +48,10 @@ func TestHelloWelcomeAck(t *testing.T) {
 	assert.Equal(t, Stats{Sessions: 1, Observed: 2, Acknowledged: 2, Dropped: map[string]uint64{}}, a.Stats())
 }
 
-func TestBatchesBySizeAndByTime(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestBatchesBySizeAndByTime(t *testing.T) { eachEncoding(t, testBatchesBySizeAndByTime) }
+
+func testBatchesBySizeAndByTime(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	t.Run("events", func(t *testing.T) {
 		a := r.agent(WithBatch(3, 1<<20, time.Hour))
 		recordMessages(a, nil, 1, 7)
@@ -120,8 +124,10 @@ func TestBatchesBySizeAndByTime(t *testing.T) {
 	})
 }
 
-func TestMessageLimitHalvesBatches(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestMessageLimitHalvesBatches(t *testing.T) { eachEncoding(t, testMessageLimitHalvesBatches) }
+
+func testMessageLimitHalvesBatches(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(WithBatch(100, 1<<20, time.Hour))
 	c := newConn("a81b")
 	for range 8 {
@@ -160,8 +166,10 @@ func longText(n int) string {
 	return string(b)
 }
 
-func TestResendAfterReconnect(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestResendAfterReconnect(t *testing.T) { eachEncoding(t, testResendAfterReconnect) }
+
+func testResendAfterReconnect(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(2))
 	recordMessages(a, nil, 1, 6)
 	p := r.welcomed(0)
@@ -185,7 +193,11 @@ func TestResendAfterReconnect(t *testing.T) {
 }
 
 func TestResumeAfterFreesWhatWasTaken(t *testing.T) {
-	r := newReceiver(t, nil)
+	eachEncoding(t, testResumeAfterFreesWhatWasTaken)
+}
+
+func testResumeAfterFreesWhatWasTaken(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(2))
 	recordMessages(a, nil, 1, 6)
 	p := r.welcomed(0)
@@ -201,8 +213,10 @@ func TestResumeAfterFreesWhatWasTaken(t *testing.T) {
 }
 
 // Red when: what was refused while nobody listened counts as acknowledged.
-func TestWelcomeTellsOfRefusals(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestWelcomeTellsOfRefusals(t *testing.T) { eachEncoding(t, testWelcomeTellsOfRefusals) }
+
+func testWelcomeTellsOfRefusals(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(2))
 	recordMessages(a, nil, 1, 8)
 	p := r.welcomed(0)
@@ -220,7 +234,11 @@ func TestWelcomeTellsOfRefusals(t *testing.T) {
 }
 
 func TestResumeAfterOfAnotherDrawsANewInstance(t *testing.T) {
-	r := newReceiver(t, nil)
+	eachEncoding(t, testResumeAfterOfAnotherDrawsANewInstance)
+}
+
+func testResumeAfterOfAnotherDrawsANewInstance(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(2))
 	recordMessages(a, nil, 1, 2)
 	p := r.welcomed(7)
@@ -232,8 +250,10 @@ func TestResumeAfterOfAnotherDrawsANewInstance(t *testing.T) {
 	flushed(t, a)
 }
 
-func TestRetryableNackGoesBack(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestRetryableNackGoesBack(t *testing.T) { eachEncoding(t, testRetryableNackGoesBack) }
+
+func testRetryableNackGoesBack(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(1))
 	recordMessages(a, nil, 1, 3)
 	p := r.welcomed(0)
@@ -250,8 +270,10 @@ func TestRetryableNackGoesBack(t *testing.T) {
 	flushed(t, a)
 }
 
-func TestRefusedIsDroppedAndReported(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestRefusedIsDroppedAndReported(t *testing.T) { eachEncoding(t, testRefusedIsDroppedAndReported) }
+
+func testRefusedIsDroppedAndReported(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(2))
 	recordMessages(a, nil, 1, 4)
 	p := r.welcomed(0)
@@ -269,7 +291,11 @@ func TestRefusedIsDroppedAndReported(t *testing.T) {
 }
 
 func TestWhatARefusedNumberReportedIsReportedAgain(t *testing.T) {
-	r := newReceiver(t, nil)
+	eachEncoding(t, testWhatARefusedNumberReportedIsReportedAgain)
+}
+
+func testWhatARefusedNumberReportedIsReportedAgain(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(1))
 	recordMessages(a, nil, 1, 1)
 	p := r.welcomed(0)
@@ -287,7 +313,11 @@ func TestWhatARefusedNumberReportedIsReportedAgain(t *testing.T) {
 }
 
 func TestRefusedReportOfDropsIsNotRepeatedForEver(t *testing.T) {
-	r := newReceiver(t, nil)
+	eachEncoding(t, testRefusedReportOfDropsIsNotRepeatedForEver)
+}
+
+func testRefusedReportOfDropsIsNotRepeatedForEver(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(WithBatch(2, 1<<20, 10*time.Millisecond))
 	recordMessages(a, nil, 1, 2)
 	p := r.welcomed(0)
@@ -300,8 +330,10 @@ func TestRefusedReportOfDropsIsNotRepeatedForEver(t *testing.T) {
 	p.nothing()
 }
 
-func TestPartialSuccessIsCounted(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestPartialSuccessIsCounted(t *testing.T) { eachEncoding(t, testPartialSuccessIsCounted) }
+
+func testPartialSuccessIsCounted(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(4))
 	recordMessages(a, nil, 1, 4)
 	p := r.welcomed(0)
@@ -311,16 +343,17 @@ func TestPartialSuccessIsCounted(t *testing.T) {
 	assert.Equal(t, Stats{Sessions: 1, Observed: 4, Acknowledged: 4, Rejected: 3, Dropped: map[string]uint64{}}, a.Stats())
 }
 
-func TestWindow(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestWindow(t *testing.T) { eachEncoding(t, testWindow) }
+
+func testWindow(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(1))
 	p := r.accept()
 	p.welcome(func(w *wire.Welcome) { w.WindowBytes = 0 })
 	recordMessages(a, nil, 1, 4)
 	window := func(n int64) { p.reply(wire.Reply{Flow: &wire.Flow{WindowBytes: &n}}) }
 
-	// Each of these messages is more than 100 bytes: two of them are over 200.
-	window(200)
+	window(1) // any message fills it
 	p.batch(1)
 	p.ack(1)
 	p.batch(2)
@@ -334,18 +367,22 @@ func TestWindow(t *testing.T) {
 	flushed(t, a)
 }
 
-func TestClosedWindowSendsNothing(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestClosedWindowSendsNothing(t *testing.T) { eachEncoding(t, testClosedWindowSendsNothing) }
+
+func testClosedWindowSendsNothing(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(1))
 	recordMessages(a, nil, 1, 4)
 	p := r.accept()
-	p.welcome(func(w *wire.Welcome) { w.WindowBytes = 200 })
+	p.welcome(func(w *wire.Welcome) { w.WindowBytes = 1 })
 	p.batch(1)
 	p.nothing() // the second would be over the window
 }
 
-func TestClosedWindowResendsNothing(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestClosedWindowResendsNothing(t *testing.T) { eachEncoding(t, testClosedWindowResendsNothing) }
+
+func testClosedWindowResendsNothing(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(1))
 	recordMessages(a, nil, 1, 1)
 	p := r.welcomed(0)
@@ -355,8 +392,10 @@ func TestClosedWindowResendsNothing(t *testing.T) {
 	p.nothing()
 }
 
-func TestGoAway(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestGoAway(t *testing.T) { eachEncoding(t, testGoAway) }
+
+func testGoAway(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(1))
 	recordMessages(a, nil, 1, 2)
 	p := r.welcomed(0)
@@ -377,8 +416,10 @@ func TestGoAway(t *testing.T) {
 	flushed(t, a)
 }
 
-func TestGoAwayWithoutAClose(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestGoAwayWithoutAClose(t *testing.T) { eachEncoding(t, testGoAwayWithoutAClose) }
+
+func testGoAwayWithoutAClose(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(1), withTiming(func(tm *timing) { tm.goaway = 30 * time.Millisecond }))
 	p := r.welcomed(0)
 	p.reply(wire.Reply{GoAway: &wire.GoAway{}})
@@ -389,8 +430,10 @@ func TestGoAwayWithoutAClose(t *testing.T) {
 	flushed(t, a)
 }
 
-func TestTakenOverDrawsANewInstance(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestTakenOverDrawsANewInstance(t *testing.T) { eachEncoding(t, testTakenOverDrawsANewInstance) }
+
+func testTakenOverDrawsANewInstance(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(2))
 	recordMessages(a, nil, 1, 6)
 	p := r.welcomed(0)
@@ -408,14 +451,16 @@ func TestTakenOverDrawsANewInstance(t *testing.T) {
 	assert.EqualValues(t, 6, a.Stats().Acknowledged)
 }
 
-func TestPoison(t *testing.T) {
+func TestPoison(t *testing.T) { eachEncoding(t, testPoison) }
+
+func testPoison(t *testing.T, e encoding) {
 	ends := map[string]func(*peer){"no close frame": func(p *peer) { _ = p.ws.UnderlyingConn().Close() }}
 	for _, code := range []int{1002, 1003, 1007, 1008, 1009, 1011} {
 		ends[strconv.Itoa(code)] = func(p *peer) { p.close(code, "malformed") }
 	}
 	for name, end := range ends {
 		t.Run(name, func(t *testing.T) {
-			r := newReceiver(t, nil)
+			r := newReceiver(t, e, nil)
 			a := r.agent(batchOf(2))
 			recordMessages(a, nil, 1, 4)
 			for i := range 3 {
@@ -439,7 +484,11 @@ func TestPoison(t *testing.T) {
 }
 
 func TestAnAnswerBeginsThePoisonCountAnew(t *testing.T) {
-	r := newReceiver(t, nil)
+	eachEncoding(t, testAnAnswerBeginsThePoisonCountAnew)
+}
+
+func testAnAnswerBeginsThePoisonCountAnew(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(1))
 	recordMessages(a, nil, 1, 1)
 	for i := range 5 {
@@ -458,6 +507,10 @@ func TestAnAnswerBeginsThePoisonCountAnew(t *testing.T) {
 }
 
 func TestEndsThatAreNotTheMessagesDoing(t *testing.T) {
+	eachEncoding(t, testEndsThatAreNotTheMessagesDoing)
+}
+
+func testEndsThatAreNotTheMessagesDoing(t *testing.T, e encoding) {
 	tests := map[string]func(*peer){
 		"an application's code": func(p *peer) { p.close(4000, "") },
 		"long after the message": func(p *peer) {
@@ -467,7 +520,7 @@ func TestEndsThatAreNotTheMessagesDoing(t *testing.T) {
 	}
 	for name, end := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := newReceiver(t, nil)
+			r := newReceiver(t, e, nil)
 			a := r.agent(batchOf(1), withTiming(func(tm *timing) { tm.poison = time.Millisecond }))
 			recordMessages(a, nil, 1, 1)
 			for i := range 2 * poisonSessions {
@@ -487,8 +540,10 @@ func TestEndsThatAreNotTheMessagesDoing(t *testing.T) {
 	}
 }
 
-func TestSmallerLimitsOfANewSession(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestSmallerLimitsOfANewSession(t *testing.T) { eachEncoding(t, testSmallerLimitsOfANewSession) }
+
+func testSmallerLimitsOfANewSession(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(4))
 	recordMessages(a, nil, 1, 8)
 	p := r.welcomed(0)
@@ -509,7 +564,9 @@ func TestSmallerLimitsOfANewSession(t *testing.T) {
 	assert.EqualValues(t, 8, a.Stats().Acknowledged)
 }
 
-func TestSilenceReconnects(t *testing.T) {
+func TestSilenceReconnects(t *testing.T) { eachEncoding(t, testSilenceReconnects) }
+
+func testSilenceReconnects(t *testing.T, e encoding) {
 	tests := map[string]func(*peer){
 		"no welcome":  func(*peer) {},
 		"no ack":      func(p *peer) { p.welcome(func(w *wire.Welcome) { w.HeartbeatS = 0.01 }) },
@@ -517,7 +574,7 @@ func TestSilenceReconnects(t *testing.T) {
 	}
 	for name, say := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := newReceiver(t, nil)
+			r := newReceiver(t, e, nil)
 			a := r.agent(batchOf(1), withTiming(func(tm *timing) { tm.silence = 30 * time.Millisecond }))
 			recordMessages(a, nil, 1, 1)
 			say(r.accept())
@@ -530,7 +587,11 @@ func TestSilenceReconnects(t *testing.T) {
 }
 
 func TestHeartbeatsKeepASessionThatOwesAnAnswer(t *testing.T) {
-	r := newReceiver(t, nil)
+	eachEncoding(t, testHeartbeatsKeepASessionThatOwesAnAnswer)
+}
+
+func testHeartbeatsKeepASessionThatOwesAnAnswer(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(1))
 	recordMessages(a, nil, 1, 1)
 	p := r.accept()
@@ -545,8 +606,10 @@ func TestHeartbeatsKeepASessionThatOwesAnAnswer(t *testing.T) {
 	assert.Empty(t, r.accepted)
 }
 
-func TestAnIdleSessionMayBeSilent(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestAnIdleSessionMayBeSilent(t *testing.T) { eachEncoding(t, testAnIdleSessionMayBeSilent) }
+
+func testAnIdleSessionMayBeSilent(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(1))
 	p := r.accept()
 	p.welcome(func(w *wire.Welcome) { w.HeartbeatS = 0.01 })
@@ -558,7 +621,11 @@ func TestAnIdleSessionMayBeSilent(t *testing.T) {
 }
 
 func TestFlushSendsAtOnceAndWaitsForItsOwnOnly(t *testing.T) {
-	r := newReceiver(t, nil)
+	eachEncoding(t, testFlushSendsAtOnceAndWaitsForItsOwnOnly)
+}
+
+func testFlushSendsAtOnceAndWaitsForItsOwnOnly(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(100))
 	p := r.welcomed(0)
 	flushed(t, a) // nothing is held

@@ -4,14 +4,25 @@ import (
 	"github.com/wsstats/wsstatsreceiver/wire"
 )
 
-// encoder makes protocol messages of records. The bytes that it returns are
-// valid until its next call. It belongs to the link's goroutine.
+// encoder makes protocol messages of records, in the session's encoding. The
+// bytes that it returns are valid until its next call. It belongs to the link's
+// goroutine.
 type encoder struct {
 	session uint64 // the session, or part of one, that conn.declared speaks of, from 1
 	message uint64 // the message that conn.mentioned speaks of, from 1
 
+	binary bool              // the session's encoding
+	proto  wire.ProtoEncoder // what was defined in the session
+	unsent bool              // proto counts on a message that was not sent
+
 	msg wire.Message
 	buf []byte
+}
+
+// start begins a session: nothing is known in it yet.
+func (e *encoder) start(binary bool) {
+	e.binary = binary
+	e.forget()
 }
 
 func (e *encoder) begin(form wire.Form) {
@@ -20,22 +31,31 @@ func (e *encoder) begin(form wire.Form) {
 	e.msg.Form = form
 }
 
-func (e *encoder) encode() []byte {
-	e.buf = wire.AppendJSON(e.buf[:0], &e.msg)
+// encode makes e.buf of e.msg. The error is wire.ErrTooManyHandles.
+func (e *encoder) encode() (err error) {
+	if e.binary {
+		e.buf, err = e.proto.Append(e.buf[:0], &e.msg)
+	} else {
+		e.buf = wire.AppendJSON(e.buf[:0], &e.msg)
+	}
+	return err
+}
+
+func (e *encoder) hello(instance string, resource []wire.KeyValue) []byte {
+	e.begin(wire.FormHello)
+	e.msg.Hello = wire.Hello{Instance: instance, AgentName: agentName, AgentVersion: Version, Resource: resource}
+	_ = e.encode() // it has no handles
 	return e.buf
 }
 
-// hello opens a session: no connection is known in it yet.
-func (e *encoder) hello(instance string, resource []wire.KeyValue) []byte {
-	e.session++
-	e.begin(wire.FormHello)
-	e.msg.Hello = wire.Hello{Instance: instance, AgentName: agentName, AgentVersion: Version, Resource: resource}
-	return e.encode()
-}
-
 // batch is the message of a number. It declares the connections that its
-// records name and the session does not know, but where a handshake does.
-func (e *encoder) batch(seq uint64, rows []record, dropped dropCounts) []byte {
+// records name and the session does not know, but where a handshake does. The
+// same holds for what the binary form defines.
+func (e *encoder) batch(seq uint64, rows []record, dropped dropCounts) ([]byte, error) {
+	if e.unsent { // the receiver will not see what the last one defined
+		e.proto.Reset()
+	}
+	e.unsent = true
 	e.begin(wire.FormBatch)
 	b := &e.msg.Batch
 	b.Seq = seq
@@ -55,7 +75,8 @@ func (e *encoder) batch(seq uint64, rows []record, dropped dropCounts) []byte {
 			b.Dropped = append(b.Dropped, wire.Dropped{Reason: reasonNames[why], Count: count})
 		}
 	}
-	return e.encode()
+	err := e.encode()
+	return e.buf, err
 }
 
 // restate is an unnumbered message that declares connections.
@@ -64,11 +85,14 @@ func (e *encoder) restate(conns []*conn) []byte {
 	for _, c := range conns {
 		e.msg.Batch.Connections = append(e.msg.Batch.Connections, connectionEntry(c))
 	}
-	return e.encode()
+	_ = e.encode() // it has no handles
+	return e.buf
 }
 
-// sent notes that the session knows the connections of a batch.
+// sent notes that the session knows the connections of the last batch, and what
+// it defined.
 func (e *encoder) sent(rows []record) {
+	e.unsent = false
 	for i := range rows {
 		if c := rows[i].conn; c != nil {
 			c.declared = e.session
@@ -76,9 +100,13 @@ func (e *encoder) sent(rows []record) {
 	}
 }
 
-// forget is for when the receiver has ignored messages: the connections that
-// they declared are declared again where they are named next.
-func (e *encoder) forget() { e.session++ }
+// forget is for when the receiver has ignored messages: what they declared and
+// defined is declared and defined again where it is named next.
+func (e *encoder) forget() {
+	e.session++
+	e.proto.Reset()
+	e.unsent = false
+}
 
 func connectionEntry(c *conn) (entry wire.Connection) {
 	entry.SetStr(wire.AttrConnectionID, c.id)

@@ -5,9 +5,17 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/wsstats/wsstatsreceiver/wire"
 )
+
+func batchText(t *testing.T, e *encoder, seq uint64, rows []record, dropped dropCounts) string {
+	t.Helper()
+	data, err := e.batch(seq, rows, dropped)
+	require.NoError(t, err)
+	return string(data)
+}
 
 func TestEncodeEvents(t *testing.T) {
 	const id = `"ws.connection.id":"a81b"`
@@ -56,7 +64,7 @@ func TestEncodeEvents(t *testing.T) {
 			if tt.record.conn != nil {
 				tt.record.conn.declared = 1
 			}
-			text := string(e.batch(1, []record{tt.record}, dropCounts{}))
+			text := batchText(t, &e, 1, []record{tt.record}, dropCounts{})
 			assert.True(t, strings.HasPrefix(text, `{"seq":1,"events":[{`), text)
 			for _, want := range tt.want {
 				assert.Contains(t, text, want)
@@ -70,28 +78,34 @@ func TestEncodeEvents(t *testing.T) {
 
 func TestEncodeIsTheSameAgain(t *testing.T) {
 	e := encoder{}
-	e.hello("i", nil)
+	e.start(false)
 	c := newConn("a81b")
 	rows := []record{message(c, 1), event(c, wire.KindClose)}
-	first := string(e.batch(1, rows, dropCounts{reasonQueueFull: 3}))
+	first := batchText(t, &e, 1, rows, dropCounts{reasonQueueFull: 3})
 	assert.Contains(t, first, `"connections"`)
 	assert.Contains(t, first, `"dropped":{"queue_full":3}`)
-	assert.Equal(t, first, string(e.batch(1, rows, dropCounts{reasonQueueFull: 3}))) // not sent yet: declared again
+	assert.Equal(t, first, batchText(t, &e, 1, rows, dropCounts{reasonQueueFull: 3})) // not sent yet: declared again
 	e.sent(rows)
-	assert.NotContains(t, string(e.batch(2, rows, dropCounts{})), "connections")
-	e.hello("i", nil) // another session knows nothing
-	assert.Contains(t, string(e.batch(2, rows, dropCounts{})), "connections")
-	assert.Equal(t, `{"seq":3}`, string(e.batch(3, nil, dropCounts{})))
+	assert.NotContains(t, batchText(t, &e, 2, rows, dropCounts{}), "connections")
+	e.start(false) // another session knows nothing
+	assert.Contains(t, batchText(t, &e, 2, rows, dropCounts{}), "connections")
+	assert.Equal(t, `{"seq":3}`, batchText(t, &e, 3, nil, dropCounts{}))
 }
 
 // The estimates are on the high side, or batches would have to be cut again.
 func TestEstimates(t *testing.T) {
-	c := newConn(strings.Repeat("a", 32))
-	c.declared = 1
-	m := message(c, 1<<30)
-	m.seq, m.frames = 1<<40, 1<<20
-	e := encoder{session: 1}
-	assert.LessOrEqual(t, len(e.batch(1, []record{m}, dropCounts{})), m.jsonBytes()+50)
-	m.attributes = &[]Attribute{String("room.id", longText(1000)), Int64("n", 1<<62)}
-	assert.LessOrEqual(t, len(e.batch(1, []record{m}, dropCounts{})), m.jsonBytes()+50)
+	for _, binary := range []bool{false, true} {
+		c := newConn(strings.Repeat("a", 32))
+		m := message(c, 1<<30)
+		m.seq, m.frames = 1<<40, 1<<20
+		length := func() int {
+			e := encoder{}
+			e.start(binary)
+			e.sent([]record{m})
+			return len(batchText(t, &e, 1, []record{m}, dropCounts{}))
+		}
+		assert.LessOrEqual(t, length(), m.jsonBytes()+50)
+		m.attributes = &[]Attribute{String("room.id", longText(1000)), Int64("n", 1<<62)}
+		assert.LessOrEqual(t, length(), m.jsonBytes()+50)
+	}
 }

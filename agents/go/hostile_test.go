@@ -18,7 +18,9 @@ import (
 
 // A receiver that breaks the protocol is left, and a good one afterwards finds
 // that nothing was lost.
-func TestHostileReceiver(t *testing.T) {
+func TestHostileReceiver(t *testing.T) { eachEncoding(t, testHostileReceiver) }
+
+func testHostileReceiver(t *testing.T, e encoding) {
 	tests := map[string]struct {
 		say  func(*peer)
 		code int // that the agent closes with
@@ -41,7 +43,7 @@ func TestHostileReceiver(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := newReceiver(t, nil)
+			r := newReceiver(t, e, nil)
 			a := r.agent(batchOf(1))
 			recordMessages(a, nil, 1, 1)
 			for range poisonSessions + 1 { // none of this is the message's fault
@@ -59,8 +61,10 @@ func TestHostileReceiver(t *testing.T) {
 	}
 }
 
-func TestHarmlessOddities(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestHarmlessOddities(t *testing.T) { eachEncoding(t, testHarmlessOddities) }
+
+func testHarmlessOddities(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(1))
 	recordMessages(a, nil, 1, 1)
 	p := r.welcomed(0)
@@ -80,8 +84,10 @@ func TestHarmlessOddities(t *testing.T) {
 	assert.EqualValues(t, 1, a.Stats().Acknowledged)
 }
 
-func TestNacksForEver(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestNacksForEver(t *testing.T) { eachEncoding(t, testNacksForEver) }
+
+func testNacksForEver(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(1), WithMaxQueueBytes(minQueueBytes))
 	recordMessages(a, nil, 1, 1)
 	p := r.welcomed(0)
@@ -98,8 +104,10 @@ func TestNacksForEver(t *testing.T) {
 	require.ErrorIs(t, a.Shutdown(ctx), context.DeadlineExceeded)
 }
 
-func TestAReceiverThatDoesNotRead(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestAReceiverThatDoesNotRead(t *testing.T) { eachEncoding(t, testAReceiverThatDoesNotRead) }
+
+func testAReceiverThatDoesNotRead(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(WithBatch(512, 1<<20, time.Hour), WithMaxQueueBytes(64<<20))
 	p := r.accept()
 	p.welcome(func(w *wire.Welcome) { w.WindowBytes = 1 << 40 })

@@ -3,25 +3,18 @@ package wsstats
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"math"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
-
-	"github.com/wsstats/wsstatsreceiver/wire"
 )
 
 const (
-	maxHandshakeBytes = 64 << 10 // of the receiver's, TLS and headers
-	maxNumbers        = 1024     // unanswered at once
-	poisonSessions    = 3        // that end badly in a row before a number is given up
+	maxNumbers     = 1024 // unanswered at once
+	poisonSessions = 3    // that end badly in a row before a number is given up
 )
 
 // link delivers an agent's ring, session after session. It outlives them: it
@@ -74,7 +67,7 @@ func newLink(a *Agent) *link {
 func (l *link) run(ctx context.Context) {
 	after := jitter(l.cfg.timing.firstJitter)
 	for l.pause(after) {
-		ws, err := l.dial(ctx)
+		ws, err := l.connect(ctx)
 		if err != nil {
 			if ctx.Err() != nil {
 				return // Shutdown cut it
@@ -115,75 +108,6 @@ func (l *link) finished() bool {
 	l.agent.mu.Lock()
 	defer l.agent.mu.Unlock()
 	return l.agent.closing && l.agent.ring.n == 0
-}
-
-// refusal is an answer to the upgrade that is not a 101.
-type refusal struct {
-	status int
-	after  time.Duration // Retry-After
-}
-
-func (r *refusal) Error() string {
-	return fmt.Sprintf("expected 101, got %d %s", r.status, http.StatusText(r.status))
-}
-
-// dial opens a WebSocket with a dialer of its own, which nothing observes.
-func (l *link) dial(ctx context.Context) (*websocket.Conn, error) {
-	var opened *linkConn
-	dialer := websocket.Dialer{
-		NetDialContext: func(dialCtx context.Context, network, addr string) (net.Conn, error) {
-			c, err := (&net.Dialer{}).DialContext(dialCtx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			opened = newLinkConn(ctx, c)
-			return opened, nil
-		},
-		Proxy:            http.ProxyFromEnvironment,
-		TLSClientConfig:  l.cfg.tls,
-		HandshakeTimeout: l.cfg.timing.handshake,
-		Subprotocols:     []string{wire.SubprotocolJSON},
-	}
-	ws, resp, err := dialer.DialContext(ctx, l.cfg.url.String(), l.cfg.header)
-	if err != nil {
-		if errors.Is(err, websocket.ErrBadHandshake) && resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
-			return nil, &refusal{status: resp.StatusCode, after: retryAfter(resp.Header, time.Now())}
-		}
-		return nil, err
-	}
-	opened.left.Store(math.MaxInt64)
-	if got := ws.Subprotocol(); got != wire.SubprotocolJSON || resp.Header.Get("Sec-Websocket-Extensions") != "" {
-		_ = ws.Close()
-		return nil, fmt.Errorf("expected the subprotocol %s and no extensions, got %q", wire.SubprotocolJSON, got)
-	}
-	return ws, nil
-}
-
-// linkConn ends with its context, and takes only so much before the 101.
-type linkConn struct {
-	net.Conn
-	release func() bool
-	left    atomic.Int64
-}
-
-func newLinkConn(ctx context.Context, c net.Conn) *linkConn {
-	lc := &linkConn{Conn: c, release: context.AfterFunc(ctx, func() { _ = c.Close() })}
-	lc.left.Store(maxHandshakeBytes)
-	return lc
-}
-
-func (c *linkConn) Read(p []byte) (int, error) {
-	if c.left.Load() <= 0 {
-		return 0, errors.New("the receiver's handshake is too long")
-	}
-	n, err := c.Conn.Read(p)
-	c.left.Add(-int64(n))
-	return n, err
-}
-
-func (c *linkConn) Close() error {
-	c.release()
-	return c.Conn.Close()
 }
 
 // afterRefusal is the pause after a failed dial.

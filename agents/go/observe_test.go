@@ -88,8 +88,10 @@ func TestObserve(t *testing.T) {
 
 // What an application says is told as it is to the receiver, and what it
 // cannot know is left out.
-func TestObservedOnTheWire(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestObservedOnTheWire(t *testing.T) { eachEncoding(t, testObservedOnTheWire) }
+
+func testObservedOnTheWire(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(100))
 	c := a.Observe(observed)
 	attributes := []Attribute{Int("room.id", 3), String("ws.message.id", "m-1")}
@@ -132,8 +134,10 @@ func TestObservedOnTheWire(t *testing.T) {
 }
 
 // After a reconnect the connection's own attributes are declared again.
-func TestObservedIsRestated(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestObservedIsRestated(t *testing.T) { eachEncoding(t, testObservedIsRestated) }
+
+func testObservedIsRestated(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(1))
 	c := a.Observe(observed)
 	p := r.welcomed(0)
@@ -216,8 +220,10 @@ func TestObservedURL(t *testing.T) {
 }
 
 // What became of an event is told once, with what the application gave it.
-func TestOutcomes(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestOutcomes(t *testing.T) { eachEncoding(t, testOutcomes) }
+
+func testOutcomes(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	var mu sync.Mutex
 	told := map[string]int{}
 	a := r.agent(batchOf(2), WithOutcome(func(o Outcome) {

@@ -37,6 +37,7 @@ type config struct {
 	tls        *tls.Config
 	service    string
 	attributes map[string]string
+	encoding   Encoding
 	resource   []wire.KeyValue // of the environment, attributes and service
 	maxEvents  int
 	maxBytes   int
@@ -89,9 +90,15 @@ func WithResource(attributes map[string]string) Option {
 	return func(c *config) { maps.Copy(c.attributes, attributes) }
 }
 
+// WithEncoding has the agent speak this encoding alone. By default it speaks
+// EncodingProto with receivers that know it, and EncodingJSON with others.
+func WithEncoding(encoding Encoding) Option {
+	return func(c *config) { c.encoding = encoding }
+}
+
 // WithBatch bounds a batch: it is sent when it holds maxEvents events (default
-// 512) or about maxBytes bytes (default 256 KiB), or when its oldest event is
-// maxDelay old (default 1 s). All three are greater than 0. The receiver's own
+// 512) or about maxBytes bytes (default 256 KiB; counted as JSON in both
+// encodings), or when its oldest event is maxDelay old (default 1 s). All three are greater than 0. The receiver's own
 // limits hold beside these.
 func WithBatch(maxEvents, maxBytes int, maxDelay time.Duration) Option {
 	return func(c *config) { c.maxEvents, c.maxBytes, c.maxDelay = maxEvents, maxBytes, maxDelay }
@@ -169,6 +176,9 @@ func (c *config) resolve() error {
 	}
 	if c.maxEvents <= 0 || c.maxBytes <= 0 || c.maxDelay <= 0 {
 		return fmt.Errorf("batch: expected values above 0, got %d events, %d bytes, %s", c.maxEvents, c.maxBytes, c.maxDelay)
+	}
+	if !c.encoding.valid() {
+		return fmt.Errorf("encoding: expected %s or %s, got %q", EncodingProto, EncodingJSON, c.encoding)
 	}
 	if c.queueBytes < minQueueBytes {
 		return fmt.Errorf("queue: expected at least %d bytes, got %d", minQueueBytes, c.queueBytes)

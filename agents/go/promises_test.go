@@ -43,8 +43,10 @@ func TestThreeHeartbeatsOfSilence(t *testing.T) {
 }
 
 // Red when: the messages without an answer are bounded in bytes alone.
-func TestUnansweredNumbersAreBounded(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestUnansweredNumbersAreBounded(t *testing.T) { eachEncoding(t, testUnansweredNumbersAreBounded) }
+
+func testUnansweredNumbersAreBounded(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(1))
 	p := r.welcomed(0)
 	recordMessages(a, nil, 1, maxNumbers+10)
@@ -55,13 +57,15 @@ func TestUnansweredNumbersAreBounded(t *testing.T) {
 }
 
 // Both nacks give the window back: each of these messages fills it.
-func TestNacksFreeTheWindow(t *testing.T) {
+func TestNacksFreeTheWindow(t *testing.T) { eachEncoding(t, testNacksFreeTheWindow) }
+
+func testNacksFreeTheWindow(t *testing.T, e encoding) {
 	for _, retryable := range []bool{true, false} {
-		r := newReceiver(t, nil)
+		r := newReceiver(t, e, nil)
 		a := r.agent(batchOf(1))
 		recordMessages(a, nil, 1, 3)
 		p := r.accept()
-		p.welcome(func(w *wire.Welcome) { w.WindowBytes = 200 })
+		p.welcome(func(w *wire.Welcome) { w.WindowBytes = 1 })
 		seq := uint64(1)
 		for range 2 {
 			p.batch(seq)
@@ -92,6 +96,10 @@ func TestReconnectAfterAGoAwayIsSpread(t *testing.T) {
 // Red when: a message is held to account for a session that the receiver had
 // sent away, or in which it was not sent.
 func TestSessionsThatTellNothingOfAMessage(t *testing.T) {
+	eachEncoding(t, testSessionsThatTellNothingOfAMessage)
+}
+
+func testSessionsThatTellNothingOfAMessage(t *testing.T, e encoding) {
 	tests := map[string]func(*peer){
 		"sent away": func(p *peer) {
 			p.welcome(nil)
@@ -106,7 +114,7 @@ func TestSessionsThatTellNothingOfAMessage(t *testing.T) {
 	}
 	for name, session := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := newReceiver(t, nil)
+			r := newReceiver(t, e, nil)
 			a := r.agent(batchOf(1))
 			recordMessages(a, nil, 1, 1)
 			p := r.welcomed(0)

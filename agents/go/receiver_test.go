@@ -18,6 +18,34 @@ import (
 // patience is how long a test waits for what has to happen.
 const patience = 10 * time.Second
 
+// encoding is one that a suite runs in.
+type encoding struct {
+	subprotocol string
+	messageType int // of WebSocket messages
+	decode      func(*wire.Decoder, []byte, *wire.Message) error
+	peekSeq     func([]byte) uint64
+}
+
+var encodings = map[Encoding]encoding{
+	EncodingJSON:  {wire.SubprotocolJSON, websocket.TextMessage, (*wire.Decoder).DecodeJSON, wire.PeekSeq},
+	EncodingProto: {wire.SubprotocolProto, websocket.BinaryMessage, (*wire.Decoder).DecodeProto, wire.PeekSeqProto},
+}
+
+func eachEncoding(t *testing.T, run func(t *testing.T, e encoding)) {
+	t.Helper()
+	for name, e := range encodings {
+		t.Run(string(name), func(t *testing.T) { run(t, e) })
+	}
+}
+
+// encodingOf is the encoding of a session.
+func encodingOf(ws *websocket.Conn) encoding {
+	if ws.Subprotocol() == wire.SubprotocolProto {
+		return encodings[EncodingProto]
+	}
+	return encodings[EncodingJSON]
+}
+
 // receiver is a receiver whose every word the test says itself: it accepts
 // sessions, and the test reads and answers.
 type receiver struct {
@@ -28,15 +56,17 @@ type receiver struct {
 	// refuse answers instead of an upgrade, where it is set.
 	refuse   func(http.ResponseWriter) bool
 	upgrader websocket.Upgrader
+	header   http.Header // of the answer that upgrades
 }
 
-func newReceiver(t *testing.T, refuse func(http.ResponseWriter) bool) *receiver {
+// newReceiver starts a receiver that knows one encoding.
+func newReceiver(t *testing.T, e encoding, refuse func(http.ResponseWriter) bool) *receiver {
 	r := &receiver{
 		t:        t,
 		accepted: make(chan *websocket.Conn, 100),
 		requests: make(chan *http.Request, 100),
 		refuse:   refuse,
-		upgrader: websocket.Upgrader{Subprotocols: []string{wire.SubprotocolJSON}},
+		upgrader: websocket.Upgrader{Subprotocols: []string{e.subprotocol}},
 	}
 	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		select {
@@ -46,7 +76,7 @@ func newReceiver(t *testing.T, refuse func(http.ResponseWriter) bool) *receiver 
 		if r.refuse != nil && r.refuse(w) {
 			return
 		}
-		if ws, err := r.upgrader.Upgrade(w, req, nil); err == nil {
+		if ws, err := r.upgrader.Upgrade(w, req, r.header); err == nil {
 			r.accepted <- ws
 		}
 	}))
@@ -98,9 +128,11 @@ func batchOf(n int) Option { return WithBatch(n, 1<<20, time.Hour) }
 
 // peer is the receiver's side of one session.
 type peer struct {
-	t     *testing.T
-	ws    *websocket.Conn
-	hello wire.Hello
+	t        *testing.T
+	ws       *websocket.Conn
+	encoding encoding
+	decoder  wire.Decoder // with what the session defined
+	hello    wire.Hello
 }
 
 // accept waits for the next session and its hello.
@@ -108,7 +140,7 @@ func (r *receiver) accept() *peer {
 	r.t.Helper()
 	select {
 	case ws := <-r.accepted:
-		p := &peer{t: r.t, ws: ws}
+		p := &peer{t: r.t, ws: ws, encoding: encodingOf(ws)}
 		r.t.Cleanup(func() { _ = ws.Close() })
 		m := p.read()
 		require.Equal(r.t, wire.FormHello, m.Form)
@@ -139,6 +171,9 @@ func (p *peer) welcome(change func(*wire.Welcome)) {
 
 func (p *peer) reply(r wire.Reply) {
 	p.t.Helper()
+	if r.Nack > 0 { // the agent may not count on anything that was defined before
+		p.decoder.Forget()
+	}
 	p.text(string(wire.AppendReply(nil, &r)))
 }
 
@@ -167,11 +202,10 @@ func (p *peer) read() *wire.Message {
 	_ = p.ws.SetReadDeadline(time.Now().Add(patience))
 	messageType, data, err := p.ws.ReadMessage()
 	require.NoError(p.t, err)
-	require.Equal(p.t, websocket.TextMessage, messageType)
+	require.Equal(p.t, p.encoding.messageType, messageType)
 	m := &wire.Message{}
-	var d wire.Decoder
-	require.NoError(p.t, d.DecodeJSON(data, m), "%s", data)
-	require.Zero(p.t, m.Batch.Rejected, "%s", data)
+	require.NoError(p.t, p.encoding.decode(&p.decoder, data, m), "%q", data)
+	require.Zero(p.t, m.Batch.Rejected, "%q", data)
 	return m
 }
 

@@ -21,7 +21,11 @@ func entries(b *wire.Batch) map[string]bool {
 }
 
 func TestConnectionsAreDeclaredOnceASession(t *testing.T) {
-	r := newReceiver(t, nil)
+	eachEncoding(t, testConnectionsAreDeclaredOnceASession)
+}
+
+func testConnectionsAreDeclaredOnceASession(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(2))
 	early, late, handshaken := newConn("early"), newConn("late"), newConn("handshaken")
 	a.open(early)
@@ -58,8 +62,10 @@ func TestConnectionsAreDeclaredOnceASession(t *testing.T) {
 	flushed(t, a)
 }
 
-func TestRestateAfterReconnect(t *testing.T) {
-	r := newReceiver(t, nil)
+func TestRestateAfterReconnect(t *testing.T) { eachEncoding(t, testRestateAfterReconnect) }
+
+func testRestateAfterReconnect(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(2))
 	gone, open, sent := newConn("gone"), newConn("open"), newConn("sent")
 	unseen := newConn("unseen")
@@ -94,7 +100,11 @@ func TestRestateAfterReconnect(t *testing.T) {
 // A receiver that refuses a number ignores those after it, with the connections
 // that they declare: what comes again declares them again.
 func TestConnectionsOfIgnoredNumbersAreDeclaredAgain(t *testing.T) {
-	r := newReceiver(t, nil)
+	eachEncoding(t, testConnectionsOfIgnoredNumbersAreDeclaredAgain)
+}
+
+func testConnectionsOfIgnoredNumbersAreDeclaredAgain(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(2))
 	first, second := newConn("first"), newConn("second")
 	p := r.welcomed(0)
@@ -116,8 +126,12 @@ func TestConnectionsOfIgnoredNumbersAreDeclaredAgain(t *testing.T) {
 }
 
 func TestManyConnectionsAreRestatedInPieces(t *testing.T) {
+	eachEncoding(t, testManyConnectionsAreRestatedInPieces)
+}
+
+func testManyConnectionsAreRestatedInPieces(t *testing.T, e encoding) {
 	const count = maxEntries + 100
-	r := newReceiver(t, nil)
+	r := newReceiver(t, e, nil)
 	a := r.agent(batchOf(1))
 	for i := range count {
 		a.open(newConn(fmt.Sprintf("%032d", i)))
@@ -138,7 +152,11 @@ func TestManyConnectionsAreRestatedInPieces(t *testing.T) {
 }
 
 func TestStatedHandshakeIDsAreRestated(t *testing.T) {
-	r := newReceiver(t, nil)
+	eachEncoding(t, testStatedHandshakeIDsAreRestated)
+}
+
+func testStatedHandshakeIDsAreRestated(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
 	a := r.agent()
 	c := newConn("a81b")
 	c.traceID, c.spanID = wire.TraceID{1}, wire.SpanID{2}

@@ -105,6 +105,7 @@ func (s *session) run() ending {
 }
 
 func (s *session) serve() ending {
+	s.enc.start(s.ws.Subprotocol() == wire.SubprotocolProto)
 	s.write(s.enc.hello(s.instance, s.cfg.resource))
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -194,8 +195,12 @@ func (s *session) nextTime() time.Time {
 // write sends one message and tells whether it could. A failure ends the
 // session, but not before the reader had a chance to say what the receiver did.
 func (s *session) write(data []byte) bool {
+	messageType := websocket.TextMessage
+	if s.enc.binary {
+		messageType = websocket.BinaryMessage
+	}
 	_ = s.ws.SetWriteDeadline(time.Now().Add(s.silence))
-	err := s.ws.WriteMessage(websocket.TextMessage, data)
+	err := s.ws.WriteMessage(messageType, data)
 	if err != nil {
 		s.broken = plain(err)
 		s.leaveAt = time.Now().Add(s.cfg.timing.closing)
