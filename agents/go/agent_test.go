@@ -204,7 +204,7 @@ func TestLogsChangesOnly(t *testing.T) { eachEncoding(t, testLogsChangesOnly) }
 
 func testLogsChangesOnly(t *testing.T, e encoding) {
 	var calls atomic.Int32
-	r := newReceiver(t, e, func(w http.ResponseWriter) bool {
+	r := newReceiver(t, e, func(w http.ResponseWriter, _ *http.Request) bool {
 		switch n := calls.Add(1); {
 		case n <= 3:
 			w.WriteHeader(http.StatusUnauthorized)
@@ -276,7 +276,7 @@ func testRefusedUpgradeIsTriedAgain(t *testing.T, e encoding) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var calls atomic.Int32
-			r := newReceiver(t, e, func(w http.ResponseWriter) bool {
+			r := newReceiver(t, e, func(w http.ResponseWriter, _ *http.Request) bool {
 				if calls.Add(1) > 1 {
 					return false
 				}

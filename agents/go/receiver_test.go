@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -54,18 +55,21 @@ type receiver struct {
 	accepted chan *websocket.Conn
 	requests chan *http.Request
 	// refuse answers instead of an upgrade, where it is set.
-	refuse   func(http.ResponseWriter) bool
+	refuse func(http.ResponseWriter, *http.Request) bool
+	header http.Header // of the answer that upgrades
+
+	mu       sync.Mutex
 	upgrader websocket.Upgrader
-	header   http.Header // of the answer that upgrades
 }
 
 // newReceiver starts a receiver that knows one encoding.
-func newReceiver(t *testing.T, e encoding, refuse func(http.ResponseWriter) bool) *receiver {
+func newReceiver(t *testing.T, e encoding, refuse func(http.ResponseWriter, *http.Request) bool) *receiver {
 	r := &receiver{
 		t:        t,
 		accepted: make(chan *websocket.Conn, 100),
 		requests: make(chan *http.Request, 100),
 		refuse:   refuse,
+		header:   http.Header{},
 		upgrader: websocket.Upgrader{Subprotocols: []string{e.subprotocol}},
 	}
 	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -73,10 +77,13 @@ func newReceiver(t *testing.T, e encoding, refuse func(http.ResponseWriter) bool
 		case r.requests <- req:
 		default:
 		}
-		if r.refuse != nil && r.refuse(w) {
+		if r.refuse != nil && r.refuse(w, req) {
 			return
 		}
-		if ws, err := r.upgrader.Upgrade(w, req, r.header); err == nil {
+		r.mu.Lock()
+		upgrader := r.upgrader
+		r.mu.Unlock()
+		if ws, err := upgrader.Upgrade(w, req, r.header); err == nil {
 			r.accepted <- ws
 		}
 	}))
@@ -92,6 +99,13 @@ func newReceiver(t *testing.T, e encoding, refuse func(http.ResponseWriter) bool
 		}
 	})
 	return r
+}
+
+// knows sets what the receiver chooses from.
+func (r *receiver) knows(subprotocols ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.upgrader.Subprotocols = subprotocols
 }
 
 func (r *receiver) endpoint() string { return "ws" + strings.TrimPrefix(r.server.URL, "http") }
@@ -132,6 +146,7 @@ type peer struct {
 	ws       *websocket.Conn
 	encoding encoding
 	decoder  wire.Decoder // with what the session defined
+	data     []byte       // the last message
 	hello    wire.Hello
 }
 
@@ -203,6 +218,7 @@ func (p *peer) read() *wire.Message {
 	messageType, data, err := p.ws.ReadMessage()
 	require.NoError(p.t, err)
 	require.Equal(p.t, p.encoding.messageType, messageType)
+	p.data = data
 	m := &wire.Message{}
 	require.NoError(p.t, p.encoding.decode(&p.decoder, data, m), "%q", data)
 	require.Zero(p.t, m.Batch.Rejected, "%q", data)
