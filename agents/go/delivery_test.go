@@ -564,6 +564,32 @@ func testSmallerLimitsOfANewSession(t *testing.T, e encoding) {
 	assert.EqualValues(t, 8, a.Stats().Acknowledged)
 }
 
+// Red when: what was encoded to measure it is taken for what is to be sent.
+func TestSmallerLimitsThatSomeNumbersKeep(t *testing.T) {
+	eachEncoding(t, testSmallerLimitsThatSomeNumbersKeep)
+}
+
+func testSmallerLimitsThatSomeNumbersKeep(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
+	a := r.agent(batchOf(4))
+	c := newConn("a81b")
+	recordMessages(a, c, 1, 2)
+	flush := inBackground(t, a.Flush)
+	p := r.welcomed(0)
+	p.batch(1)
+	recordMessages(a, c, 3, 6)
+	p.batch(2)
+	p.cut()
+	q := r.accept()
+	q.welcome(func(w *wire.Welcome) { w.MaxEvents = 3 })
+	assert.Len(t, entries(q.batch(0)), 1)
+	assert.Equal(t, []int64{1, 2}, sizes(q.batch(1)))
+	assert.Empty(t, q.batch(2).Events)
+	assert.Equal(t, []int64{3, 4, 5}, sizes(q.batch(3)))
+	q.ack(3)
+	require.NoError(t, <-flush)
+}
+
 func TestSilenceReconnects(t *testing.T) { eachEncoding(t, testSilenceReconnects) }
 
 func testSilenceReconnects(t *testing.T, e encoding) {
