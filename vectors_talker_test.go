@@ -17,6 +17,7 @@ import (
 type talker struct {
 	receiver *wsstatsReceiver
 	url      string
+	twins    [][]byte // what is sent instead of the messages, in the binary form; nil: they are sent
 	conn     *websocket.Conn
 	replies  []json.RawMessage
 	last     uint64 // the highest number that was sent
@@ -30,14 +31,18 @@ func (s *talker) talk(t *testing.T, v *vector) {
 	t.Helper()
 	s.connect(t)
 	defer func() { _ = s.conn.Close() }()
-	for _, m := range v.Messages {
+	for i, m := range v.Messages {
 		text, reconnect := messageText(t, m)
 		if reconnect {
 			s.disconnect(t)
 			s.connect(t)
 			continue
 		}
-		s.say(t, text)
+		var twin []byte
+		if s.twins != nil {
+			twin = s.twins[i]
+		}
+		s.say(t, text, twin)
 		if s.closed {
 			return
 		}
@@ -47,9 +52,10 @@ func (s *talker) talk(t *testing.T, v *vector) {
 		return
 	}
 	// The answer to one more number says that all before it is done.
-	sync, err := json.Marshal(map[string]any{"seq": s.last + 1, "events": []any{}})
+	sync := wire.Message{Form: wire.FormBatch, Batch: wire.Batch{Seq: s.last + 1}}
+	twin, err := new(wire.ProtoEncoder).Append(nil, &sync)
 	require.NoError(t, err)
-	s.say(t, sync)
+	s.say(t, wire.AppendJSON(nil, &sync), twin)
 	s.replies = s.replies[:len(s.replies)-1]
 	if v.End == "disconnect" {
 		s.disconnect(t)
@@ -58,7 +64,11 @@ func (s *talker) talk(t *testing.T, v *vector) {
 
 func (s *talker) connect(t *testing.T) {
 	t.Helper()
-	dialer := websocket.Dialer{Subprotocols: []string{wire.SubprotocolJSON}, HandshakeTimeout: 5 * time.Second}
+	subprotocol := wire.SubprotocolJSON
+	if s.twins != nil {
+		subprotocol = wire.SubprotocolProto
+	}
+	dialer := websocket.Dialer{Subprotocols: []string{subprotocol}, HandshakeTimeout: 5 * time.Second}
 	conn, resp, err := dialer.DialContext(t.Context(), s.url, http.Header{})
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
@@ -75,8 +85,8 @@ func (s *talker) disconnect(t *testing.T) {
 	require.NoError(t, s.conn.Close())
 }
 
-// say sends a message and, where it has one, reads its answer.
-func (s *talker) say(t *testing.T, text []byte) {
+// say sends a message, or its twin, and, where it has one, reads its answer.
+func (s *talker) say(t *testing.T, text, twin []byte) {
 	t.Helper()
 	var m struct {
 		Seq   uint64          `json:"seq"`
@@ -84,7 +94,11 @@ func (s *talker) say(t *testing.T, text []byte) {
 	}
 	_ = json.Unmarshal(text, &m) // it need not be JSON
 	s.last = max(s.last, m.Seq)
-	require.NoError(t, s.conn.WriteMessage(websocket.TextMessage, text))
+	if s.twins != nil {
+		require.NoError(t, s.conn.WriteMessage(websocket.BinaryMessage, twin))
+	} else {
+		require.NoError(t, s.conn.WriteMessage(websocket.TextMessage, text))
+	}
 	switch {
 	case m.Hello != nil:
 		s.readUntil(t, "welcome", 0)

@@ -50,20 +50,25 @@ func TestVectors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			v := readVector(t, name)
-			got := v.run(t)
+			got := v.run(t, nil)
 			if *update {
 				v.Expected = got.keepWelcome(t, v.Expected)
 				writeVector(t, name, v)
 				return
 			}
-			compareReplies(t, v.Expected.Replies, got.Replies)
-			if v.Expected.Traces != nil {
-				compareText(t, "traces", canonicalTraces(t, v.Expected.Traces), string(got.Traces))
-			}
-			if v.Expected.Metrics != nil {
-				compareText(t, "metrics", canonicalMetrics(t, v.Expected.Metrics), string(got.Metrics))
-			}
+			v.Expected.compare(t, got)
 		})
+	}
+}
+
+func (e expectation) compare(t *testing.T, got expectation) {
+	t.Helper()
+	compareReplies(t, e.Replies, got.Replies)
+	if e.Traces != nil {
+		compareText(t, "traces", canonicalTraces(t, e.Traces), string(got.Traces))
+	}
+	if e.Metrics != nil {
+		compareText(t, "metrics", canonicalMetrics(t, e.Metrics), string(got.Metrics))
 	}
 }
 
@@ -118,8 +123,9 @@ func (v *vector) config(t *testing.T) *Config {
 	return cfg
 }
 
-// run sends the messages of the case over one session and returns what came of them.
-func (v *vector) run(t *testing.T) expectation {
+// run sends the messages of the case over one session, or their twins in the
+// binary form, and returns what came of them.
+func (v *vector) run(t *testing.T, twins [][]byte) expectation {
 	var (
 		traces  consumertest.TracesSink
 		metrics consumertest.MetricsSink
@@ -143,7 +149,7 @@ func (v *vector) run(t *testing.T) expectation {
 	r.random = numberedIDs()
 	require.NoError(t, r.Start(t.Context(), componenttest.NewNopHost()))
 
-	s := &talker{receiver: r, url: "ws://" + r.sessions.addr.String() + cfg.Path, replies: []json.RawMessage{}}
+	s := &talker{receiver: r, url: "ws://" + r.sessions.addr.String() + cfg.Path, twins: twins, replies: []json.RawMessage{}}
 	s.talk(t, v)
 	got := expectation{Replies: s.replies}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
