@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	wsstats "github.com/wsstats/wsstatsreceiver/agents/go"
 	"github.com/wsstats/wsstatsreceiver/wire"
 )
 
@@ -30,6 +31,7 @@ type genOptions struct {
 	service     string
 	batchDelay  time.Duration
 	queueBytes  int
+	encoding    string
 
 	url *url.URL // endpoint
 }
@@ -63,6 +65,7 @@ func genFlags(o *genOptions, name *string) *flag.FlagSet {
 	flags.StringVar(&o.service, "service", "wsstats-gen", "service.`name` of the agents; service.instance.id is the agent's number")
 	flags.DurationVar(&o.batchDelay, "batch-delay", time.Second, "`time` that an agent's oldest event waits for its batch to fill")
 	flags.IntVar(&o.queueBytes, "queue-bytes", 4<<20, "`bytes` that an agent keeps at most while they are not acknowledged")
+	flags.StringVar(&o.encoding, "encoding", "", "`form` of the messages: proto or json; without it proto, or json where the receiver knows nothing else")
 	return flags
 }
 
@@ -103,6 +106,8 @@ func parseGen(args []string, out io.Writer) (*genOptions, error) {
 		return nil, usage("gen: --sampling: expected 0 to 1, got %g", o.sampling)
 	case o.ledger != "" && o.scenario.raw:
 		return nil, usage("gen: --ledger: the scenario %s has no events to account for", o.scenario.name)
+	case o.encoding == string(wsstats.EncodingProto) && o.scenario.raw:
+		return nil, usage("gen: --encoding: the scenario %s is of JSON", o.scenario.name)
 	}
 	if o.token == "" {
 		o.token = os.Getenv("WSSTATS_TOKEN")

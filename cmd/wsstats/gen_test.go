@@ -2,11 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -53,42 +55,45 @@ func TestScenarios(t *testing.T) {
 		if s.raw {
 			continue
 		}
-		t.Run(s.name, func(t *testing.T) {
-			t.Parallel()
-			r := newReceiver(t, nil)
-			args := []string{"--scenario", s.name, "--rate", "5000"}
-			if s.storms { // the first session has to be there before the last storm, on a busy machine too
-				args = append(args, "--duration", "3s", "--rate", "500")
-			}
-			status, out, l := gen(t, r.endpoint(), args...)
-			assert.Equal(t, 0, status, out)
-			assert.Contains(t, out, "every event is accounted for")
-
-			sent := row(t, out, "sent")
-			assert.GreaterOrEqual(t, sent, 1500+2*20)
-			assert.Equal(t, sent, row(t, out, "acknowledged"))
-			assert.Equal(t, sent, row(t, out, "spans to expect"))
-			assert.Zero(t, row(t, out, "dropped"))
-			assert.Zero(t, row(t, out, "rejected"))
-			assert.Equal(t, s.storms, row(t, out, "reconnects") > 0)
-
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			assert.Len(t, r.ids, sent)
-			require.Len(t, l.Agents, 3)
-			for _, a := range l.Agents {
-				require.NoError(t, a.check())
-				assert.Empty(t, a.Dropped)
-				assert.Equal(t, a.Sent, a.Acknowledged)
-				for _, id := range idsOf(a.Agent, a.Acknowledged) {
-					assert.Equal(t, 1, r.ids[id], id)
+		for _, encoding := range []string{"proto", "json"} {
+			t.Run(s.name+" in "+encoding, func(t *testing.T) {
+				t.Parallel()
+				r := newReceiver(t, nil)
+				args := []string{"--scenario", s.name, "--rate", "5000", "--encoding", encoding}
+				if s.storms { // the first session has to be there before the last storm, on a busy machine too
+					args = append(args, "--duration", "3s", "--rate", "500")
 				}
-			}
-			assert.Equal(t, r.kinds[wire.KindClose], r.kinds[wire.KindHandshake]-refusals(out, r))
-			for _, kind := range kinds[s.name] {
-				assert.Positive(t, r.kinds[kind], kind.String())
-			}
-		})
+				status, out, l := gen(t, r.endpoint(), args...)
+				assert.Equal(t, 0, status, out)
+				assert.Contains(t, out, "every event is accounted for")
+
+				sent := row(t, out, "sent")
+				assert.GreaterOrEqual(t, sent, 1500+2*20)
+				assert.Equal(t, sent, row(t, out, "acknowledged"))
+				assert.Equal(t, sent, row(t, out, "spans to expect"))
+				assert.Zero(t, row(t, out, "dropped"))
+				assert.Zero(t, row(t, out, "rejected"))
+				assert.Equal(t, s.storms, row(t, out, "reconnects") > 0)
+
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				assert.Equal(t, []string{"wsstats.v1." + encoding}, slices.Collect(maps.Keys(r.chosen)))
+				assert.Len(t, r.ids, sent)
+				require.Len(t, l.Agents, 3)
+				for _, a := range l.Agents {
+					require.NoError(t, a.check())
+					assert.Empty(t, a.Dropped)
+					assert.Equal(t, a.Sent, a.Acknowledged)
+					for _, id := range idsOf(a.Agent, a.Acknowledged) {
+						assert.Equal(t, 1, r.ids[id], id)
+					}
+				}
+				assert.Equal(t, r.kinds[wire.KindClose], r.kinds[wire.KindHandshake]-refusals(out, r))
+				for _, kind := range kinds[s.name] {
+					assert.Positive(t, r.kinds[kind], kind.String())
+				}
+			})
+		}
 	}
 }
 
@@ -124,6 +129,7 @@ func TestLosses(t *testing.T) {
 	assert.NotEmpty(t, a.Dropped["queue_full"])
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	assert.Equal(t, map[string]int{wire.SubprotocolProto: 1}, r.chosen, "where nothing else is asked for")
 	assert.Len(t, r.ids, len(idsOf(0, a.Acknowledged)))
 	for _, id := range idsOf(0, a.Acknowledged) {
 		assert.Equal(t, 1, r.ids[id], id)

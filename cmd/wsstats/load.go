@@ -79,6 +79,7 @@ func (l *load) prepare() error {
 			wsstats.WithLogger(slog.New(l.complaints)),
 			wsstats.WithOutcome(b.note),
 			wsstats.WithToken(l.o.token),
+			wsstats.WithEncoding(wsstats.Encoding(l.o.encoding)),
 		}
 		if tlsConfig != nil {
 			options = append(options, wsstats.WithTLSConfig(tlsConfig))

@@ -51,6 +51,8 @@ func TestCommandLine(t *testing.T) {
 		{"gen --duration -1s", 2, "", "expected times above 0"},
 		{"gen --sampling 2", 2, "", "--sampling: expected 0 to 1, got 2"},
 		{"gen --queue-bytes 1", 2, "", "queue: expected at least 16384 bytes"},
+		{"gen --encoding xml", 2, "", `encoding: expected proto or json, got "xml"`},
+		{"gen --scenario malformed --encoding proto", 2, "", "--encoding: the scenario malformed is of JSON"},
 		{"gen --scenario malformed --ledger x", 2, "", "has no events to account for"},
 	}
 	for _, tt := range tests {

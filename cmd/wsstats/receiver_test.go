@@ -26,15 +26,16 @@ type receiver struct {
 	ids      map[string]int    // gen.id, and how often it was taken
 	kinds    map[wire.Kind]int
 	sessions map[*websocket.Conn]struct{}
+	chosen   map[string]int // sessions, by subprotocol
 	wg       sync.WaitGroup
 }
 
 func newReceiver(t *testing.T, answer func(seq uint64) *wire.Reply) *receiver {
 	r := &receiver{
 		answer: answer, taken: map[string]uint64{}, ids: map[string]int{}, kinds: map[wire.Kind]int{},
-		sessions: map[*websocket.Conn]struct{}{},
+		sessions: map[*websocket.Conn]struct{}{}, chosen: map[string]int{},
 	}
-	upgrader := websocket.Upgrader{Subprotocols: []string{wire.SubprotocolJSON}}
+	upgrader := websocket.Upgrader{Subprotocols: []string{wire.SubprotocolJSON, wire.SubprotocolProto}}
 	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		ws, err := upgrader.Upgrade(w, req, nil)
 		if err != nil {
@@ -42,6 +43,7 @@ func newReceiver(t *testing.T, answer func(seq uint64) *wire.Reply) *receiver {
 		}
 		r.mu.Lock()
 		r.sessions[ws] = struct{}{}
+		r.chosen[ws.Subprotocol()]++
 		r.mu.Unlock()
 		r.wg.Go(func() {
 			defer ws.Close()
@@ -72,12 +74,19 @@ func (r *receiver) serve(ws *websocket.Conn) {
 		instance string
 		again    uint64 // the number that has to come again, 0: none
 	)
+	decode, peekSeq := d.DecodeJSON, wire.PeekSeq
+	if ws.Subprotocol() == wire.SubprotocolProto {
+		decode, peekSeq = d.DecodeProto, wire.PeekSeqProto
+	}
 	for {
 		_, data, err := ws.ReadMessage()
 		if err != nil {
 			return
 		}
-		err = d.DecodeJSON(data, &m)
+		if again != 0 && peekSeq(data) > again {
+			continue // go-back-N
+		}
+		err = decode(data, &m)
 		switch {
 		case err != nil && !r.silent:
 			reply(wire.Reply{Error: &wire.ErrorDetail{Code: wire.CodeMalformed, Message: err.Error()}})
@@ -89,13 +98,11 @@ func (r *receiver) serve(ws *websocket.Conn) {
 			reply(wire.Reply{Welcome: &wire.Welcome{ResumeAfter: after, MaxMessageBytes: 1 << 20, MaxEvents: 1000, WindowBytes: 1 << 20, HeartbeatS: 10}})
 		case r.silent:
 		case m.Batch.Seq > 0:
-			if again != 0 && m.Batch.Seq > again {
-				continue // go-back-N
-			}
 			again = 0
 			answer := r.batch(instance, &m.Batch)
 			if answer.Retryable {
 				again = answer.Nack
+				d.Forget()
 			}
 			reply(answer)
 		case m.Batch.Rejected.Count > 0:

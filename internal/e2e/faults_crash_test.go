@@ -98,7 +98,7 @@ func TestStopUnderLoad(t *testing.T) {
 	t.Parallel()
 	b := startBackend(t)
 	c := startCollector(t, exporting(b)...)
-	l := startLoad(t, c.endpoint, "--duration=6s", "--rate=1500", "--connections=20", "--agents=3")
+	l := startLoad(t, c.endpoint, "--duration=6s", "--rate=1500", "--connections=20", "--agents=3", "--encoding=json")
 	for range 2 {
 		release := b.holds(t, 3) // a message of each agent is in hand
 		c.signal(t, syscall.SIGTERM)

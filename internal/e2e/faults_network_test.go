@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,15 +21,16 @@ func TestNetworkFaults(t *testing.T) {
 		fault      func(*testing.T, *toxiproxy.Proxy)
 		changes    []string
 		reconnects bool
+		encoding   string        // "": proto
 		says       string        // what an agent complains of, besides
 		slow       time.Duration // some event takes this long at least
 	}{
-		"latency": {slow: 250 * time.Millisecond, fault: func(t *testing.T, p *toxiproxy.Proxy) {
+		"latency": {encoding: "json", slow: 250 * time.Millisecond, fault: func(t *testing.T, p *toxiproxy.Proxy) {
 			toxic(t, p, time.Second, "latency", "upstream", `"latency": 150, "jitter": 100`)
 			toxic(t, p, time.Second, "latency", "downstream", `"latency": 150, "jitter": 100`)
 		}},
 		"bandwidth": {slow: 700 * time.Millisecond, fault: func(t *testing.T, p *toxiproxy.Proxy) {
-			toxic(t, p, 2*time.Second, "bandwidth", "upstream", `"rate": 15`)
+			toxic(t, p, 2*time.Second, "bandwidth", "upstream", `"rate": 5`)
 		}},
 		"cut": {reconnects: true, fault: func(t *testing.T, p *toxiproxy.Proxy) {
 			for range 2 {
@@ -38,7 +40,7 @@ func TestNetworkFaults(t *testing.T) {
 				time.Sleep(time.Second)
 			}
 		}},
-		"reset": {reconnects: true, fault: func(t *testing.T, p *toxiproxy.Proxy) {
+		"reset": {encoding: "json", reconnects: true, fault: func(t *testing.T, p *toxiproxy.Proxy) {
 			toxic(t, p, time.Second, "reset_peer", "downstream", `"timeout": 300`)
 		}},
 		"half-open, nothing arrives": {
@@ -49,7 +51,7 @@ func TestNetworkFaults(t *testing.T) {
 			},
 		},
 		"half-open, no answer arrives": {
-			reconnects: true, says: "nothing heard from the receiver",
+			encoding: "json", reconnects: true, says: "nothing heard from the receiver",
 			fault: func(t *testing.T, p *toxiproxy.Proxy) {
 				toxic(t, p, 2*time.Second, "timeout", "downstream", `"timeout": 0`)
 				restart(t, p)
@@ -69,7 +71,8 @@ func TestNetworkFaults(t *testing.T) {
 				"receivers::wsstats::metrics::temporality: delta",
 				"receivers::wsstats::keepalive: {heartbeat: 200ms, ping_interval: 500ms, pong_timeout: 500ms}")...)
 			p := startProxy(t, c.endpoint)
-			l := startLoad(t, p.Listen, "--duration=4s", "--rate=900", "--connections=20", "--agents=3", "--queue-bytes=16777216")
+			l := startLoad(t, p.Listen, "--duration=4s", "--rate=900", "--connections=20", "--agents=3", "--queue-bytes=16777216",
+				"--encoding="+cmp.Or(tt.encoding, "proto"))
 			c.awaitAgents(t, 3)
 			tt.fault(t, p)
 			g := l.wait(t)

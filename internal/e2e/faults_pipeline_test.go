@@ -69,11 +69,12 @@ func TestBlockedPipeline(t *testing.T) {
 func TestFailingForGood(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		path    string   // what is refused
-		arrives []string // reasons of drops that may have arrived
+		path     string // what is refused
+		encoding string
+		arrives  []string // reasons of drops that may have arrived
 	}{
-		"traces":  {path: tracesPath},
-		"metrics": {path: metricsPath, arrives: []string{"refused"}}, // its spans were taken before
+		"traces":  {path: tracesPath, encoding: "proto"},
+		"metrics": {path: metricsPath, encoding: "json", arrives: []string{"refused"}}, // its spans were taken before
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -90,7 +91,7 @@ func TestFailingForGood(t *testing.T) {
 				return http.StatusOK
 			})
 			c := startCollector(t, exporting(b)...)
-			g := startLoad(t, c.endpoint, "--duration=3s", "--rate=1500", "--connections=20", "--agents=3").wait(t)
+			g := startLoad(t, c.endpoint, "--duration=3s", "--rate=1500", "--connections=20", "--agents=3", "--encoding="+tt.encoding).wait(t)
 			assert.Greater(t, g.row(t, "refused"), g.row(t, "sent")/10)
 			assert.Equal(t, g.row(t, "dropped"), g.row(t, "refused"))
 			assert.Equal(t, g.row(t, "sent"), g.row(t, "acknowledged")+g.row(t, "dropped"))
@@ -146,7 +147,7 @@ func TestBackendAway(t *testing.T) {
 		"--config", "yaml:exporters::otlp_grpc::sending_queue::queue_size: 100000",
 	)
 	c.start(t)
-	l := startLoad(t, c.endpoint, "--duration="+(away+2*time.Second).String(), "--rate=500", "--connections=20", "--agents=3")
+	l := startLoad(t, c.endpoint, "--duration="+(away+2*time.Second).String(), "--rate=500", "--connections=20", "--agents=3", "--encoding=json")
 	sink.awaitSpans(t, 500)
 	sink.stop(t)
 	time.Sleep(away)

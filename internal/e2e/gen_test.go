@@ -25,8 +25,9 @@ func TestGen(t *testing.T) {
 		changes []string // of the collector's configuration
 	}{
 		"steady":          {args: []string{"--duration=2s", "--rate=4000", "--connections=50", "--agents=3"}},
+		"in JSON":         {args: []string{"--scenario=steady", "--encoding=json", "--duration=1s", "--rate=4000", "--connections=50", "--agents=3"}},
 		"reconnect-storm": {args: []string{"--duration=2s", "--rate=1000", "--connections=20", "--agents=10"}},
-		"abnormal-closes": {args: []string{"--duration=1s", "--rate=2000", "--connections=20", "--agents=2"}},
+		"abnormal-closes": {args: []string{"--encoding=json", "--duration=1s", "--rate=2000", "--connections=20", "--agents=2"}},
 		"big-messages":    {args: []string{"--duration=1s", "--rate=500", "--connections=20", "--agents=2"}},
 		"sampled": {
 			args:    []string{"--scenario=steady", "--duration=1s", "--rate=4000", "--sampling=0.1"},
@@ -36,11 +37,11 @@ func TestGen(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			c := startCollector(t, tt.changes...)
-			scenario := []string{"--scenario=" + name}
-			if name == "sampled" {
-				scenario = nil
+			args := append([]string{"--scenario=" + name}, tt.args...)
+			if strings.HasPrefix(tt.args[0], "--scenario") {
+				args = tt.args
 			}
-			g := runGen(t, c, append(scenario, tt.args...)...)
+			g := runGen(t, c, args...)
 			assert.Equal(t, g.row(t, "sent"), g.row(t, "acknowledged"))
 			assert.Zero(t, g.row(t, "rejected"))
 			c.stop(t)

@@ -25,7 +25,8 @@ type load struct {
 	exited   chan struct{}
 }
 
-// startLoad starts wsstats gen, whose agents connect to host:port.
+// startLoad starts wsstats gen, whose agents connect to host:port and speak the
+// binary form unless the arguments say --encoding=json. Some tests of each kind do.
 func startLoad(t *testing.T, endpoint string, args ...string) *load {
 	t.Helper()
 	l := &load{ledger: filepath.Join(t.TempDir(), "ledger.json"), exited: make(chan struct{})}

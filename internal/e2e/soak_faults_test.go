@@ -37,7 +37,7 @@ func (s *soak) linkFaults() []fault {
 	}
 	return []fault{
 		{name: "latency", do: disturbed("latency", "downstream", `"latency": 200, "jitter": 150`)},
-		{name: "bandwidth", do: disturbed("bandwidth", "upstream", `"rate": 30`)},
+		{name: "bandwidth", do: disturbed("bandwidth", "upstream", `"rate": 3`)},
 		{name: "slices", do: disturbed("slicer", "upstream", `"average_size": 100, "size_variation": 90, "delay": 50`)},
 		{name: "cut", do: func(t *testing.T, during time.Duration) {
 			s.proxy.Stop()
