@@ -399,7 +399,7 @@ func serveMoodily(ws *websocket.Conn, calm *atomic.Bool, taken *atomic.Uint64, d
 		case 1:
 			nacked = seq
 			d.Forget()
-			say(wire.Reply{Nack: seq, Retryable: true, RetryAfterMs: 1})
+			say(wire.Reply{Nack: seq, Retryable: true, RetryAfterMs: 1, Code: wire.CodeUndefined})
 			continue
 		case 2:
 			taken.Store(seq)

@@ -8,6 +8,9 @@
 // Recording never waits for the network and never fails: where the queue is
 // full, message samples are dropped first, counted, and reported.
 //
+// The agent sends the protocol's binary form (wsstats.v1.proto) to receivers that
+// know it, and JSON to others: see [WithEncoding].
+//
 // A tap ([Agent.Handler], [Agent.Dialer], [Agent.Transport], …) observes a
 // connection by its bytes. What no tap can get between is told to the agent by
 // the application or an adapter: [Agent.Observe].

@@ -105,7 +105,9 @@ func WithBatch(maxEvents, maxBytes int, maxDelay time.Duration) Option {
 }
 
 // WithMaxQueueBytes bounds the memory of events that are not yet acknowledged.
-// The default is 4 MiB (about 65,000 messages), the least 16 KiB.
+// The default is 4 MiB (about 65,000 messages), the least 16 KiB. The link needs
+// some more: what a batch takes, and in the binary form up to about 2 MiB for the
+// connections and texts that the receiver knows.
 func WithMaxQueueBytes(n int) Option {
 	return func(c *config) { c.queueBytes = n }
 }

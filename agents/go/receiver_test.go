@@ -50,7 +50,7 @@ func encodingOf(ws *websocket.Conn) encoding {
 // receiver is a receiver whose every word the test says itself: it accepts
 // sessions, and the test reads and answers.
 type receiver struct {
-	t        *testing.T
+	t        testing.TB
 	server   *httptest.Server
 	accepted chan *websocket.Conn
 	requests chan *http.Request
@@ -63,7 +63,7 @@ type receiver struct {
 }
 
 // newReceiver starts a receiver that knows one encoding.
-func newReceiver(t *testing.T, e encoding, refuse func(http.ResponseWriter, *http.Request) bool) *receiver {
+func newReceiver(t testing.TB, e encoding, refuse func(http.ResponseWriter, *http.Request) bool) *receiver {
 	r := &receiver{
 		t:        t,
 		accepted: make(chan *websocket.Conn, 100),
@@ -115,7 +115,7 @@ func (r *receiver) agent(opts ...Option) *Agent {
 	return newAgent(r.t, append([]Option{WithEndpoint(r.endpoint())}, opts...)...)
 }
 
-func newAgent(t *testing.T, opts ...Option) *Agent {
+func newAgent(t testing.TB, opts ...Option) *Agent {
 	base := []Option{WithLogger(slog.New(slog.DiscardHandler)), withTiming(func(tm *timing) {
 		tm.firstJitter = 0
 		tm.minBackoff = time.Millisecond
@@ -142,7 +142,7 @@ func batchOf(n int) Option { return WithBatch(n, 1<<20, time.Hour) }
 
 // peer is the receiver's side of one session.
 type peer struct {
-	t        *testing.T
+	t        testing.TB
 	ws       *websocket.Conn
 	encoding encoding
 	decoder  wire.Decoder // with what the session defined
@@ -293,7 +293,7 @@ func dropped(b *wire.Batch) map[string]uint64 {
 	return all
 }
 
-func requireBalanced(t *testing.T, a *Agent) {
+func requireBalanced(t testing.TB, a *Agent) {
 	t.Helper()
 	s := a.Stats()
 	sum := s.Acknowledged + s.Held

@@ -35,7 +35,7 @@ func newReceiver(t *testing.T, answer func(seq uint64) *wire.Reply) *receiver {
 		answer: answer, taken: map[string]uint64{}, ids: map[string]int{}, kinds: map[wire.Kind]int{},
 		sessions: map[*websocket.Conn]struct{}{}, chosen: map[string]int{},
 	}
-	upgrader := websocket.Upgrader{Subprotocols: []string{wire.SubprotocolJSON, wire.SubprotocolProto}}
+	upgrader := websocket.Upgrader{Subprotocols: []string{wire.SubprotocolProto, wire.SubprotocolJSON}} // the better one first
 	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		ws, err := upgrader.Upgrade(w, req, nil)
 		if err != nil {
