@@ -3,6 +3,7 @@ package wsstatsreceiver
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/assert"
@@ -69,12 +70,27 @@ func TestProtoSession(t *testing.T) {
 	assert.Equal(t, 3, r.traces.SpanCount())
 }
 
+// Red when: the receiver has a preference of its own.
+func TestTheAgentChoosesTheForm(t *testing.T) {
+	r := startReceiver(t, testOptions{})
+	for _, tt := range []struct {
+		offered []string
+		picked  string
+	}{
+		{[]string{wire.SubprotocolProto, wire.SubprotocolJSON}, wire.SubprotocolProto},
+		{[]string{wire.SubprotocolJSON, wire.SubprotocolProto}, wire.SubprotocolJSON},
+		{[]string{"wsstats.v2.proto", wire.SubprotocolProto, wire.SubprotocolJSON}, wire.SubprotocolProto},
+	} {
+		assert.Equal(t, tt.picked, r.dial(nil, tt.offered...).conn.Subprotocol())
+	}
+}
+
 // Numbered messages that are over the budget define nothing, and those without
 // a number depend on none.
 func TestProtoOverTheBudget(t *testing.T) {
 	r := startReceiver(t, testOptions{})
 	a := r.protoAgent("i1")
-	require.True(t, r.budget.Acquire(r.budget.Limit()))
+	require.Eventually(t, func() bool { return r.budget.Acquire(r.budget.Limit()) }, 5*time.Second, time.Millisecond) // the hello has to be done
 	a.say(batch(1, "c", 1))
 	a.say(batch(2, "c", 2)) // ignored
 	assert.EqualValues(t, 1, a.reply().Nack)
