@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -308,83 +307,6 @@ func TestMoreKeysThanHandles(t *testing.T) {
 	require.NoError(t, <-flush)
 	assert.Equal(t, uint64(2), seq)
 	assert.EqualValues(t, 1120, a.Stats().Acknowledged)
-}
-
-// What was sent in the binary form may be too long in JSON: its numbers are
-// emptied, and its events follow under new ones, in their order.
-func TestNumbersTooLongInAnotherEncoding(t *testing.T) {
-	r := binaryReceiver(t)
-	a := r.agent(batchOf(20))
-	recordMessages(a, newConn("a81b"), 1, 60)
-	p := r.welcomed(0)
-	for seq := range uint64(3) {
-		p.batch(seq + 1)
-		assert.Less(t, len(p.data), 1500)
-	}
-	flush := inBackground(t, a.Flush)
-	r.knows(wire.SubprotocolJSON)
-	p.cut()
-
-	q := r.accept()
-	q.welcome(func(w *wire.Welcome) { w.MaxMessageBytes = 1500 })
-	q.batch(0)
-	var all []int64
-	for seq := uint64(1); len(all) < 60; seq++ {
-		b := q.batch(seq)
-		assert.LessOrEqual(t, len(q.data), 1500)
-		assert.Equal(t, seq > 3, len(b.Events) > 0)
-		all = append(all, sizes(b)...)
-		q.ack(seq)
-	}
-	assert.True(t, slices.IsSorted(all))
-	require.NoError(t, <-flush)
-	assert.EqualValues(t, 60, a.Stats().Acknowledged)
-}
-
-// The same where a nack has a message declare more than it did before.
-func TestNumberTooLongWithItsDeclarations(t *testing.T) {
-	eachEncoding(t, testNumberTooLongWithItsDeclarations)
-}
-
-func testNumberTooLongWithItsDeclarations(t *testing.T, e encoding) {
-	const limit = 5000
-	r := newReceiver(t, e, nil)
-	a := r.agent(batchOf(20))
-	conns := make([]*conn, 20)
-	for i := range conns {
-		conns[i] = newConn(fmt.Sprintf("%032d", i))
-		conns[i].attributes = []Attribute{String("tenant", longText(100))}
-	}
-	p := r.accept()
-	p.welcome(func(w *wire.Welcome) { w.MaxMessageBytes = limit })
-	seq := uint64(0)
-	twenty := func() {
-		t.Helper()
-		for events := 0; events < 20; {
-			seq++
-			events += len(p.batch(seq).Events)
-			assert.LessOrEqual(t, len(p.data), limit)
-		}
-		p.ack(seq)
-	}
-	record20 := func() <-chan error {
-		for _, c := range conns {
-			a.record(message(c, 1))
-		}
-		return inBackground(t, a.Flush)
-	}
-	flush := record20()
-	twenty()
-	require.NoError(t, <-flush)
-	require.Greater(t, seq, uint64(1), "with all declarations it is too long for one message")
-	flush = record20()
-	seq++
-	assert.Len(t, p.batch(seq).Events, 20)
-	p.reply(wire.Reply{Nack: seq, Retryable: true})
-	assert.Empty(t, p.batch(seq).Events)
-	twenty()
-	require.NoError(t, <-flush)
-	assert.EqualValues(t, 40, a.Stats().Acknowledged)
 }
 
 // An encoder counts only on what was sent.
