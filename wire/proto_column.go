@@ -59,6 +59,8 @@ type column struct {
 	b    packed    // of a packed list
 	all  fieldIter // the column's fields, for texts and arrays
 	left bool      // of all: is at a value that was not read
+
+	short bool // the list came to its end before its rows
 }
 
 // nextColumn goes to the next column of the message; index counts them.
@@ -73,16 +75,12 @@ func (d *Decoder) nextColumn(it *fieldIter, c *column, index *int) (bool, *Messa
 
 // column finds the parts of a column.
 func (d *Decoder) column(b []byte, c *column) *MessageError {
-	*c = column{attr: NumAttrs, all: fieldIter{rest: b, spec: columnFields}}
+	// Field by field, as a column is large and there are two for each one of a message.
+	c.attr, c.why, c.list, c.b, c.left, c.short = NumAttrs, "", 0, packed{}, false, false
 	var rows []byte
 	var number, key uint64
-	for it := c.all; ; {
-		if !it.next() {
-			if err := d.endFields(&it); err != nil {
-				return err
-			}
-			break
-		}
+	it := fieldIter{rest: b, spec: columnFields}
+	for it.next() {
 		switch it.num {
 		case columnAttribute:
 			number = it.n
@@ -99,6 +97,9 @@ func (d *Decoder) column(b []byte, c *column) *MessageError {
 			}
 			c.list, c.b = it.num, packed{b: it.b}
 		}
+	}
+	if err := d.endFields(&it); err != nil {
+		return err
 	}
 	switch {
 	case c.list == 0:
@@ -124,6 +125,7 @@ func (d *Decoder) column(b []byte, c *column) *MessageError {
 	}
 	c.rows = newRowIter(rows, len(d.proto.events.rows))
 	if c.inFields() {
+		c.all = fieldIter{rest: b, spec: columnFields}
 		c.left = c.all.nextOf(c.list)
 	}
 	return nil
@@ -167,12 +169,11 @@ func (d *Decoder) whyKey(key string) string {
 // columns come one by one.
 func (d *Decoder) eventColumnIndex() *MessageError {
 	x := &d.proto.events
-	x.users = zeroed(x.users, len(x.rows))
-	x.every = 0
-	users, index := uint32(0), 0 // users: columns of all rows
+	x.every, x.stride, x.filled, x.uneven = 0, 0, 0, false
+	index := 0
 	it := fieldIter{rest: x.lists}
+	var c column
 	for {
-		var c column
 		more, err := d.nextColumn(&it, &c, &index)
 		if err != nil {
 			return err
@@ -185,8 +186,9 @@ func (d *Decoder) eventColumnIndex() *MessageError {
 			if !c.covers(len(x.rows)) { // before there is memory for what is not there
 				return d.fail("", whyFewValues)
 			}
-			users++
+			x.stride++
 		case c.attr == NumAttrs:
+			x.countUsers()
 			for c.rows.next() {
 				x.users[c.rows.row]++
 			}
@@ -197,24 +199,39 @@ func (d *Decoder) eventColumnIndex() *MessageError {
 		}
 		d.pop()
 	}
-	if users > 0 {
+	if x.stride > d.limits.Attributes {
+		x.countUsers() // to reject each row
+	}
+	if x.uneven {
 		for i := range x.users {
-			x.users[i] += users
+			x.users[i] += uint32(x.stride)
 		}
 	}
 	return nil
 }
 
+// countUsers begins to count the user's attributes row by row. Where each row has
+// the same ones, which is frequent, it is not necessary.
+func (x *protoEvents) countUsers() {
+	if !x.uneven {
+		x.uneven = true
+		x.users, x.begin = zeroed(x.users, len(x.rows)), resized(x.begin, len(x.rows))
+	}
+}
+
 // eventUsers is memory for the user's attributes of all rows, but of those that have too many.
 func (d *Decoder) eventUsers() []KeyValue {
-	x, total := &d.proto.events, 0
-	for _, n := range x.users {
-		if int(n) <= d.limits.Attributes {
-			total += int(n)
+	x := &d.proto.events
+	total := x.stride * len(x.rows)
+	if x.uneven {
+		total = 0
+		for _, n := range x.users {
+			if int(n) <= d.limits.Attributes {
+				total += int(n)
+			}
 		}
 	}
 	x.space = total
-	x.begin = resized(x.begin, len(x.rows))
 	start := len(d.m.users)
 	if cap(d.m.users)-start < total { // rows that are there keep theirs
 		d.m.users, start = make([]KeyValue, 0, total), 0

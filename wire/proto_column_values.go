@@ -3,8 +3,8 @@ package wire
 // eventColumns puts the values of the columns into the rows.
 func (d *Decoder) eventColumns() *MessageError {
 	it, index, base := fieldIter{rest: d.proto.events.lists}, 0, len(d.names)
+	var c column
 	for {
-		var c column
 		more, err := d.nextColumn(&it, &c, &index)
 		if err != nil {
 			return err
@@ -21,6 +21,7 @@ func (d *Decoder) eventColumns() *MessageError {
 			err = d.knownColumn(&c)
 		default:
 			err = d.userColumn(&c, d.keyAgain(base, c.key))
+			d.proto.events.filled++
 		}
 		switch {
 		case err != nil:
@@ -63,51 +64,70 @@ func (c *column) has(e *Event) bool {
 	return before != 0
 }
 
-// intColumn is knownColumn for the integers that most attributes of messages are.
-func (d *Decoder) intColumn(c *column) *MessageError {
-	x, least := &d.proto.events, int64(max(attrInfos[c.attr].Min, -1<<63))
-	for c.rows.next() {
-		i := c.rows.row
-		e := &x.rows[i]
-		if !c.b.more() {
-			return d.fail("", whyFewValues)
+// cells reads the numbers of a column, and the rows that they belong to, up to the
+// first mistake: see endCells.
+func (c *column) cells(x *protoEvents) (rows []int, nums []uint64) {
+	if rows = x.all; !c.rows.all {
+		x.at = x.at[:0]
+		for c.rows.next() {
+			x.at = append(x.at, c.rows.row)
 		}
-		v := zigzag(c.b.next())
-		switch {
-		case c.b.i < 0:
-			return d.fail("ints", varintError(c.b.i))
-		case c.has(e):
-			return d.duplicateInEvent(i, c.key)
-		case v < least:
-			d.rejectKnown(c, i, IntValue(v))
+		rows = x.at
+	}
+	nums = c.b.read(x.nums[:len(rows)])
+	c.short = len(nums) < len(rows)
+	return rows[:len(nums)], nums
+}
+
+// endCells tells what is wrong with a list that came to its end before its rows.
+func (d *Decoder) endCells(c *column) *MessageError {
+	if c.short {
+		if c.b.i < 0 {
+			return d.fail(columnFields[c.list].name, varintError(c.b.i))
 		}
-		e.nums[c.attr-firstNumber] = uint64(v)
+		return d.fail("", whyFewValues)
 	}
 	return nil
+}
+
+// intColumn is knownColumn for the integers that most attributes of messages are.
+func (d *Decoder) intColumn(c *column) *MessageError {
+	x, field, least := &d.proto.events, c.attr-firstNumber, int64(max(attrInfos[c.attr].Min, -1<<63))
+	rows, nums := c.cells(x)
+	for k, n := range nums {
+		i := rows[k]
+		e, v := &x.rows[i], zigzag(n)
+		if c.has(e) {
+			return d.duplicateInEvent(i, c.key)
+		}
+		if v < least {
+			d.rejectKnown(c, i, IntValue(v))
+		}
+		e.nums[field] = uint64(v)
+	}
+	return d.endCells(c)
 }
 
 // ordinalColumn is intColumn for ws.message.seq, whose integers are distances.
 func (d *Decoder) ordinalColumn(c *column) *MessageError {
 	x := &d.proto.events
-	for c.rows.next() {
-		i := c.rows.row
+	rows, nums := c.cells(x)
+	for k, n := range nums {
+		i := rows[k]
 		e, last := &x.rows[i], &x.ordinals[x.places[i]]
-		if !c.b.more() {
-			return d.fail("", whyFewValues)
+		v, ok := addInt(*last, zigzag(n))
+		if *last = v; !ok {
+			return d.fail("ints", whyOverflow)
 		}
-		v, ok := addInt(*last, zigzag(c.b.next()))
-		*last = v
-		switch {
-		case !ok || c.b.i < 0:
-			return d.fail("ints", listError(&c.b))
-		case c.has(e):
+		if c.has(e) {
 			return d.duplicateInEvent(i, c.key)
-		case v < 1:
+		}
+		if v < 1 {
 			d.rejectKnown(c, i, IntValue(v))
 		}
 		e.nums[AttrMessageSeq-firstNumber] = uint64(v)
 	}
-	return nil
+	return d.endCells(c)
 }
 
 // knownColumn sets an attribute of the conventions.
@@ -164,42 +184,53 @@ func (d *Decoder) userColumn(c *column, again bool) *MessageError {
 		if why != "" && d.rejectEvent(i) {
 			d.firstRejection(i, c.key, why)
 		}
-		next := x.users[i]
+		begin, next := x.userPlace(i)
 		if next == noSpace {
 			continue
 		}
-		if again && hasKey(space[x.begin[i]:next], c.key) {
+		if again && hasKey(space[begin:next], c.key) {
 			return d.duplicateInEvent(i, c.key)
 		}
-		x.users[i] = next + 1
 		space[next] = KeyValue{c.key, v}
 	}
 	return nil
 }
 
+// userPlace is where the attributes of the user of a row begin, and where the next
+// one goes, which may be noSpace.
+func (x *protoEvents) userPlace(i int) (begin, next int) {
+	if !x.uneven {
+		return i * x.stride, i*x.stride + x.filled
+	}
+	if next = int(x.users[i]); next != noSpace {
+		x.users[i]++
+	}
+	return int(x.begin[i]), next
+}
+
 // userHandles is userColumn for what most are: strings by their handles, that go
 // straight to their place. The rows are not looked at: they are far apart.
 func (d *Decoder) userHandles(c *column) *MessageError {
-	x := &d.proto.events
+	x, table, key := &d.proto.events, d.proto.table, c.key
 	space := d.m.users[len(d.m.users)-x.space:]
-	for c.rows.next() {
-		i := c.rows.row
-		s, err := d.handleText(c)
-		if err != nil {
-			return err
+	rows, handles := c.cells(x)
+	for k, handle := range handles {
+		i, def := rows[k], table.get(handle)
+		if def == nil {
+			return d.undefined("handles", handle)
 		}
-		next := x.users[i]
+		_, next := x.userPlace(i)
 		if next == noSpace {
 			continue
 		}
-		x.users[i] = next + 1
+		s := def.text
 		if len(s) > d.limits.ValueBytes {
 			s = d.cutEvent(i, s)
 		}
 		kv := &space[next]
-		kv.Key, kv.Value.Type, kv.Value.num, kv.Value.Str, kv.Value.Array = c.key, TypeString, 0, s, nil
+		kv.Key, kv.Value.Type, kv.Value.num, kv.Value.Str, kv.Value.Array = key, TypeString, 0, s, nil
 	}
-	return nil
+	return d.endCells(c)
 }
 
 // duplicateInEvent says that an event has an attribute twice.

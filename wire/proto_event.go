@@ -47,16 +47,25 @@ type protoEvents struct {
 	fields [eventsColumns][]byte // the message's fields that come once, by number
 	base   int64                 // base_time
 	lists  []byte                // the whole message, for links and columns
+	linked bool                  // there are links
 
 	// For each row: the place in ordinals of the last ordinal of its connection and kind.
 	places   []uint32
 	ordinals []int64
 
 	// What the columns say in all, before they are decoded.
-	every uint64   // the attributes of the conventions that every row has
-	users []uint32 // for each row: how many attributes of the user it has, then where the next one goes
-	begin []uint32 // for each row: where its attributes of the user begin
-	space int      // how many attributes of the user there are, at the end of Message.users
+	every  uint64   // the attributes of the conventions that every row has
+	stride int      // how many attributes of the user every row has
+	filled int      // how many of them have their values
+	uneven bool     // some row has more of them: users and begin are used
+	users  []uint32 // for each row: how many attributes of the user it has, then where the next one goes
+	begin  []uint32 // for each row: where its attributes of the user begin
+	space  int      // how many attributes of the user there are, at the end of Message.users
+
+	// Numbers of the columns in hand, and the rows that they belong to.
+	nums    []uint64
+	at, all []int   // all: every row
+	times   []int64 // of all rows, 0 where there is none
 
 	bad     bool // some row is rejected
 	first   int  // the first one that is: what is wrong with later ones is not written down
@@ -70,7 +79,7 @@ type protoEvents struct {
 // order, and then column by column.
 func (d *Decoder) protoEvents(key string, body []byte) *MessageError {
 	x := &d.proto.events
-	x.key, x.lists, x.base = key, body, 0
+	x.key, x.lists, x.linked, x.base = key, body, false, 0
 	x.bad, x.first, x.text, x.cuts, x.ignored = false, math.MaxInt, "", x.cuts[:0], x.ignored[:0]
 	clear(x.fields[:])
 	if d.m.Batch.Rejected.Count > 0 {
@@ -80,7 +89,9 @@ func (d *Decoder) protoEvents(key string, body []byte) *MessageError {
 	it := fieldIter{rest: body, spec: eventsFields}
 	for it.next() {
 		switch it.num {
-		case eventsLinks, eventsColumns:
+		case eventsLinks:
+			x.linked = true
+		case eventsColumns:
 		case eventsBaseTime:
 			x.base = it.int()
 		default:
@@ -99,6 +110,7 @@ func (d *Decoder) protoEvents(key string, body []byte) *MessageError {
 	x.rows = d.m.Batch.Events
 	for _, columns := range [...]func(*Decoder) *MessageError{
 		(*Decoder).eventColumnIndex,
+		(*Decoder).eventTimes,
 		(*Decoder).eventHeads,
 		(*Decoder).eventSampling,
 		(*Decoder).eventIDs,
@@ -123,121 +135,159 @@ const noSpace = math.MaxUint32
 // messageTypes are the values of ws.message.type by their numbers.
 var messageTypes = [...]string{1: "text", 2: "binary", 3: "ping", 4: "pong", 5: "close"}
 
-// eventHeads begins each row: kind and message type, time, connection.
+// eventTimes finds the time of each row: x.times, which is empty where none has one.
+func (d *Decoder) eventTimes() *MessageError {
+	x := &d.proto.events
+	list, untimed := packed{b: x.fields[eventsTimes]}, newRowIter(x.fields[eventsUntimed], len(x.rows))
+	if x.times = x.times[:0]; len(list.b) == 0 {
+		if !untimed.all {
+			return d.fail("untimed", "there are no times")
+		}
+		return nil
+	}
+	x.times, x.nums = resized(x.times, len(x.rows)), resized(x.nums, len(x.rows))
+	distances := list.read(x.nums)
+	now, without := x.base, -1 // without: the next row that has no time
+	if !untimed.all && untimed.next() {
+		without = untimed.row
+	}
+	for i := range x.times {
+		if i == without {
+			x.times[i], without = 0, -1
+			if untimed.next() {
+				without = untimed.row
+			}
+			continue
+		}
+		if len(distances) == 0 {
+			return d.fail("times", list.why(whyFew))
+		}
+		var ok bool
+		if now, ok = addInt(now, zigzag(distances[0])); !ok {
+			return d.fail("times", whyOverflow)
+		}
+		x.times[i], distances = now, distances[1:]
+	}
+	switch {
+	case len(distances) > 0 || list.more():
+		return d.fail("times", whyMany)
+	case untimed.why != "":
+		return d.fail("untimed", untimed.why)
+	}
+	return nil
+}
+
+// eventHeads begins each row: kind and message type, attributes of the user, time, connection.
 func (d *Decoder) eventHeads() *MessageError {
 	x := &d.proto.events
 	kinds := x.fields[eventsKinds]
-	times, connections := packed{b: x.fields[eventsTimes]}, packed{b: x.fields[eventsConnections]}
-	timed, connected := len(times.b) > 0, len(connections.b) > 0
-	x.ordinals = zeroed(x.ordinals, kindsOfConnection)
-	x.places = resized(x.places, len(kinds))
-	named := d.proto.table == &d.proto.session
-
-	untimed, nextUntimed := newRowIter(x.fields[eventsUntimed], len(kinds)), -1
-	if !untimed.all && timed && untimed.next() {
-		nextUntimed = untimed.row
+	list := packed{b: x.fields[eventsConnections]}
+	connected := len(list.b) > 0
+	x.nums = resized(x.nums, len(kinds))
+	handles := list.read(x.nums)
+	switch {
+	case connected && len(handles) < len(kinds):
+		return d.fail("connections", list.why(whyFew))
+	case list.more():
+		return d.fail("connections", whyMany)
 	}
-	users, space := 0, d.eventUsers()
-	now := x.base
+	x.ordinals = zeroed(x.ordinals, kindsOfConnection) // of events without a connection
+	x.places, x.all = resized(x.places, len(kinds)), resized(x.all, len(kinds))
+	rows, places, all := x.rows[:len(kinds)], x.places[:len(kinds)], x.all[:len(kinds)]
+	nextUser, space := 0, d.eventUsers()
+	table, named := d.proto.table, d.proto.table == &d.proto.session
 	for i, kind := range kinds {
-		e := &x.rows[i]
+		e := &rows[i]
 		// A row is about 700 bytes, and most of that is attributes that it does not
 		// have. To zero all of it costs more than everything else here: what Attrs does
-		// not call set may stay, the rest is set or zeroed field by field.
-		e.set, e.User = x.every, nil
-		e.Index, e.Kind, e.Unsampled, e.ConnHandle = i, Kind(kind&15), false, 0
-		e.HasTime, e.Time, e.HasDuration, e.Duration = false, 0, false, 0
-		e.TraceID, e.SpanID, e.ParentSpanID = TraceID{}, SpanID{}, SpanID{}
-		e.Parent, e.Tracestate, e.Links = TraceContext{}, "", nil
+		// not call set may stay, the rest is set or zeroed field by field, one statement
+		// each: an assignment to several makes copies first.
+		set := x.every
+		e.User = nil
+		e.Kind = Kind(kind & 15)
+		e.Index = i
+		e.Time = 0
+		e.HasTime = false
+		e.Duration = 0
+		e.HasDuration = false
+		e.Unsampled = false
+		e.TraceID = TraceID{}
+		e.SpanID = SpanID{}
+		e.ParentSpanID = SpanID{}
+		e.Parent = TraceContext{}
+		e.Tracestate = ""
+		e.Links = nil
+		e.ConnHandle = 0
+		all[i] = i
 
-		if n := int(x.users[i]); n > 0 {
-			if n <= d.limits.Attributes {
-				e.User = space[users : users+n : users+n]
-				x.begin[i], x.users[i] = uint32(users), uint32(users)
-				users += n
-			} else {
+		n := x.stride
+		if x.uneven {
+			if n = int(x.users[i]); n > d.limits.Attributes {
+				n = 0
 				x.users[i] = noSpace
 				if d.rejectEvent(i) {
 					d.firstRejection(i, "", whyManyUsers(d.limits.Attributes))
 				}
+			} else {
+				x.begin[i], x.users[i] = uint32(nextUser), uint32(nextUser)
 			}
 		}
+		if n > 0 {
+			e.User = space[nextUser : nextUser+n : nextUser+n]
+			nextUser += n
+		}
 		if typ := kind >> 4; typ != 0 {
-			if e.set&(1<<AttrMessageType) != 0 {
+			if set&(1<<AttrMessageType) != 0 {
 				return d.duplicateInEvent(i, AttrMessageType.String())
 			}
-			e.set |= 1 << AttrMessageType
+			set |= 1 << AttrMessageType
 			if int(typ) < len(messageTypes) {
 				e.strs[AttrMessageType] = messageTypes[typ]
 			} else if d.rejectEvent(i) {
 				d.firstRejection(i, "event", "unknown message type "+strconv.Itoa(int(typ)))
 			}
 		}
-		if timed {
-			if i == nextUntimed {
-				nextUntimed = -1
-				if untimed.next() {
-					nextUntimed = untimed.row
-				}
-			} else {
-				if !times.more() {
-					return d.fail("times", whyFew)
-				}
-				var ok bool
-				if now, ok = addInt(now, zigzag(times.next())); !ok || times.i < 0 {
-					return d.fail("times", listError(&times))
-				}
-				e.Time, e.HasTime = now, true
-				if now < 0 && d.rejectEvent(i) {
-					d.firstRejection(i, "time", unexpectedText(wantNanoseconds, IntValue(now)))
-				}
+		if len(x.times) > 0 {
+			now := x.times[i]
+			e.Time, e.HasTime = now, true
+			if now < 0 && d.rejectEvent(i) {
+				d.firstRejection(i, "time", unexpectedText(wantNanoseconds, IntValue(now)))
 			}
 		}
 		place := uint32(0) // of events without a connection
-		if connected {
-			if !connections.more() {
-				return d.fail("connections", whyFew)
+		if i < len(handles) && handles[i] != 0 {
+			def := table.get(handles[i])
+			if def == nil {
+				return d.undefined("connections", handles[i])
 			}
-			handle := connections.next()
-			if connections.i < 0 {
-				return d.fail("connections", listError(&connections))
+			if def.message != d.proto.message {
+				d.meetConnection(def)
 			}
-			if handle != 0 {
-				def := d.proto.table.get(handle)
-				if def == nil {
-					return d.undefined("connections", handle)
-				}
-				if def.message != d.proto.message {
-					d.meetConnection(def)
-				}
-				if e.set&(1<<AttrConnectionID) != 0 {
-					return d.duplicateInEvent(i, AttrConnectionID.String())
-				}
-				e.SetStr(AttrConnectionID, def.text)
-				if named {
-					e.ConnHandle = uint32(handle)
-				}
-				if place = def.slot; def.id == idBad && d.rejectEvent(i) {
-					d.firstRejection(i, "ws.connection.id", unexpectedText(wantName128, StringValue(def.text)))
-				}
+			if set&(1<<AttrConnectionID) != 0 {
+				return d.duplicateInEvent(i, AttrConnectionID.String())
+			}
+			set |= 1 << AttrConnectionID
+			e.strs[AttrConnectionID] = def.text
+			if named {
+				e.ConnHandle = uint32(handles[i])
+			}
+			if place = def.slot; def.id == idBad && d.rejectEvent(i) {
+				d.firstRejection(i, "ws.connection.id", unexpectedText(wantName128, StringValue(def.text)))
 			}
 		}
-		x.places[i] = place + uint32(kind&15)
+		e.set = set
+		places[i] = place + uint32(kind&15)
 		if k := Kind(kind & 15); k == KindUnknown || k >= numKinds {
 			if d.rejectEvent(i) {
 				d.firstRejection(i, "event", kindError(k))
 			}
 		}
 	}
-	switch {
-	case times.more():
-		return d.fail("times", whyMany)
-	case connections.more():
-		return d.fail("connections", whyMany)
-	case untimed.why != "":
-		return d.fail("untimed", untimed.why)
-	case !timed && !untimed.all:
-		return d.fail("untimed", "there are no times")
+	if len(x.times) > 0 {
+		untimed := newRowIter(x.fields[eventsUntimed], len(kinds))
+		for !untimed.all && untimed.next() {
+			rows[untimed.row].HasTime = false
+		}
 	}
 	return nil
 }
@@ -252,6 +302,9 @@ const (
 	kindsOfConnection = 16
 )
 
+// noOrdinals are the last ordinals of a connection at the beginning of a message.
+var noOrdinals [kindsOfConnection]int64
+
 // meetConnection does once a message what every event of a connection needs.
 func (d *Decoder) meetConnection(def *definition) {
 	x := &d.proto.events
@@ -261,8 +314,7 @@ func (d *Decoder) meetConnection(def *definition) {
 		}
 	}
 	def.message, def.slot = d.proto.message, uint32(len(x.ordinals))
-	var none [kindsOfConnection]int64
-	x.ordinals = append(x.ordinals, none[:]...)
+	x.ordinals = append(x.ordinals, noOrdinals[:]...)
 }
 
 func kindError(k Kind) string {
@@ -270,14 +322,6 @@ func kindError(k Kind) string {
 		return "is required"
 	}
 	return "unknown kind " + strconv.Itoa(int(k))
-}
-
-// listError is what is wrong with a list of distances.
-func listError(list *packed) string {
-	if list.i < 0 {
-		return varintError(list.i)
-	}
-	return whyOverflow
 }
 
 // addInt adds, and tells whether the sum has 64 bits.
@@ -358,6 +402,7 @@ func (d *Decoder) keepEvents() {
 	clear(x.fields[:])
 	x.places, x.users, x.begin = emptied(x.places, 1<<14), emptied(x.users, 1<<14), emptied(x.begin, 1<<14)
 	x.cuts = emptied(x.cuts, 1<<14)
+	x.times, x.nums, x.at, x.all = emptied(x.times, 1<<14), emptied(x.nums, 1<<14), emptied(x.at, 1<<14), emptied(x.all, 1<<14)
 	x.ordinals, x.ignored = emptied(x.ordinals, 1<<16), emptied(x.ignored, 1<<14)
 }
 

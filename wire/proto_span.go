@@ -236,6 +236,9 @@ var (
 
 func (d *Decoder) eventLinks() *MessageError {
 	x := &d.proto.events
+	if !x.linked {
+		return nil
+	}
 	all, before := fieldIter{rest: x.lists}, -1
 	for all.nextOf(eventsLinks) {
 		row, some := 0, fieldIter{rest: all.b, spec: eventLinksFields}
