@@ -67,16 +67,22 @@ func (c *column) has(e *Event) bool {
 // cells reads the numbers of a column, and the rows that they belong to, up to the
 // first mistake: see endCells.
 func (c *column) cells(x *protoEvents) (rows []int, nums []uint64) {
-	if rows = x.all; !c.rows.all {
-		x.at = x.at[:0]
-		for c.rows.next() {
-			x.at = append(x.at, c.rows.row)
-		}
-		rows = x.at
-	}
+	rows = x.listed(&c.rows)
 	nums = c.b.read(x.nums[:len(rows)])
 	c.short = len(nums) < len(rows)
 	return rows[:len(nums)], nums
+}
+
+// listed are the rows of a sparse column, up to the first mistake.
+func (x *protoEvents) listed(rows *rowIter) []int {
+	if rows.all {
+		return x.all
+	}
+	x.at = x.at[:0]
+	for rows.next() {
+		x.at = append(x.at, rows.row)
+	}
+	return x.at
 }
 
 // endCells tells what is wrong with a list that came to its end before its rows.

@@ -94,23 +94,26 @@ func (d *Decoder) eventIDs() *MessageError {
 		if !ok {
 			continue
 		}
-		b := c.values
-		for c.rows.next() {
-			if len(b) < ids.size {
-				return d.fail("", whyFewValues)
-			}
-			e := &d.proto.events.rows[c.rows.row]
-			switch ids.field {
-			case eventsTraceIDs:
-				e.TraceID = TraceID(b)
-			case eventsSpanIDs:
-				e.SpanID = SpanID(b)
-			default:
-				e.ParentSpanID = SpanID(b)
-			}
-			b = b[ids.size:]
+		x, b := &d.proto.events, c.values
+		rows := x.listed(&c.rows)
+		if len(b)/ids.size < len(rows) {
+			return d.fail("", whyFewValues)
 		}
-		if err := d.endSparse(&c.rows, len(b) > 0); err != nil {
+		switch ids.field { // once for all rows
+		case eventsTraceIDs:
+			for k, i := range rows {
+				x.rows[i].TraceID = TraceID(b[k*len(TraceID{}):])
+			}
+		case eventsSpanIDs:
+			for k, i := range rows {
+				x.rows[i].SpanID = SpanID(b[k*len(SpanID{}):])
+			}
+		default:
+			for k, i := range rows {
+				x.rows[i].ParentSpanID = SpanID(b[k*len(SpanID{}):])
+			}
+		}
+		if err := d.endSparse(&c.rows, len(b) > len(rows)*ids.size); err != nil {
 			return err
 		}
 	}
