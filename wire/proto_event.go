@@ -203,11 +203,8 @@ func (d *Decoder) eventHeads() *MessageError {
 		// not call set may stay, the rest is set or zeroed field by field, one statement
 		// each: an assignment to several makes copies first.
 		set := x.every
-		e.User = nil
 		e.Kind = Kind(kind & 15)
 		e.Index = i
-		e.Time = 0
-		e.HasTime = false
 		e.Duration = 0
 		e.HasDuration = false
 		e.Unsampled = false
@@ -232,7 +229,9 @@ func (d *Decoder) eventHeads() *MessageError {
 				x.begin[i], x.users[i] = uint32(nextUser), uint32(nextUser)
 			}
 		}
-		if n > 0 {
+		if n == 0 {
+			e.User = nil
+		} else {
 			e.User = space[nextUser : nextUser+n : nextUser+n]
 			nextUser += n
 		}
@@ -247,9 +246,9 @@ func (d *Decoder) eventHeads() *MessageError {
 				d.firstRejection(i, "event", "unknown message type "+strconv.Itoa(int(typ)))
 			}
 		}
-		if len(x.times) > 0 {
+		if e.Time, e.HasTime = 0, len(x.times) > 0; e.HasTime {
 			now := x.times[i]
-			e.Time, e.HasTime = now, true
+			e.Time = now
 			if now < 0 && d.rejectEvent(i) {
 				d.firstRejection(i, "time", unexpectedText(wantNanoseconds, IntValue(now)))
 			}
