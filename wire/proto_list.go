@@ -26,11 +26,6 @@ func (p *packed) next() uint64 {
 }
 
 func (p *packed) long() (v uint64) {
-	// Most others are of two: times, sizes, handles.
-	if b := p.b[p.i:]; len(b) > 1 && b[1] < 0x80 {
-		p.i += 2
-		return uint64(b[0]&0x7f) | uint64(b[1])<<7
-	}
 	v, p.i = varint(p.b, p.i)
 	return v
 }

@@ -125,17 +125,12 @@ func (d *Decoder) eventDurations() *MessageError {
 	if !ok || err != nil {
 		return err
 	}
-	list := packed{b: c.values}
-	for c.rows.next() {
-		if !list.more() {
-			return d.fail("", whyFewValues)
-		}
-		ns := zigzag(list.next())
-		if list.i < 0 {
-			return d.fail("values", varintError(list.i))
-		}
-		i := c.rows.row
-		e := &d.proto.events.rows[i]
+	x, list := &d.proto.events, packed{b: c.values}
+	rows := x.listed(&c.rows)
+	durations := list.read(x.nums[:len(rows)])
+	for k, n := range durations {
+		i, ns := rows[k], zigzag(n)
+		e := &x.rows[i]
 		e.Duration, e.HasDuration = ns, true
 		// An event without a time happens when it arrives: by far before 2116.
 		start := int64(1 << 62)
@@ -152,6 +147,12 @@ func (d *Decoder) eventDurations() *MessageError {
 				d.firstRejection(i, "duration_ns", whyEndLate)
 			}
 		}
+	}
+	switch {
+	case list.i < 0:
+		return d.fail("values", varintError(list.i))
+	case len(durations) < len(rows):
+		return d.fail("", whyFewValues)
 	}
 	return d.endSparse(&c.rows, list.more())
 }
