@@ -217,7 +217,9 @@ func (x *protoEvents) userPlace(i int) (begin, next int) {
 // userHandles is userColumn for what most are: strings by their handles, that go
 // straight to their place. The rows are not looked at: they are far apart.
 func (d *Decoder) userHandles(c *column) *MessageError {
-	x, table, key := &d.proto.events, d.proto.table, c.key
+	// The table is copied, as nothing written to the rows can change a copy: it is not
+	// read again for each of them.
+	x, table, key, most := &d.proto.events, *d.proto.table, c.key, d.limits.ValueBytes
 	space := d.m.users[len(d.m.users)-x.space:]
 	rows, handles := c.cells(x)
 	for k, handle := range handles {
@@ -230,7 +232,7 @@ func (d *Decoder) userHandles(c *column) *MessageError {
 			continue
 		}
 		s := def.text
-		if len(s) > d.limits.ValueBytes {
+		if len(s) > most {
 			s = d.cutEvent(i, s)
 		}
 		kv := &space[next]

@@ -195,7 +195,7 @@ func (d *Decoder) eventHeads() *MessageError {
 	x.places, x.all = resized(x.places, len(kinds)), resized(x.all, len(kinds))
 	rows, places, all := x.rows[:len(kinds)], x.places[:len(kinds)], x.all[:len(kinds)]
 	nextUser, space := 0, d.eventUsers()
-	table, named := d.proto.table, d.proto.table == &d.proto.session
+	table, named := *d.proto.table, d.proto.table == &d.proto.session
 	for i, kind := range kinds {
 		e := &rows[i]
 		// A row is about 700 bytes, and most of that is attributes that it does not

@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -147,6 +148,31 @@ func TestProtoNumbers(t *testing.T) {
 			assert.EqualValues(t, wireTypeOf(fd), got.typ.wire(), "%s.%s", m.name, got.name)
 			assert.Equal(t, fd.IsPacked(), got.typ == fieldPacked, "%s.%s", m.name, got.name)
 			assert.Equal(t, fd.IsList() && !fd.IsPacked(), got.repeated, "%s.%s", m.name, got.name)
+		}
+	}
+}
+
+// Each row has the same attributes of the user: as many as there may be, and one more.
+func TestDecodeProtoManyUserAttributes(t *testing.T) {
+	for n, kept := range map[int]int{3: 2, 4: 0} {
+		m := &Message{Form: FormBatch}
+		for range 2 {
+			e := Event{Kind: KindSend}
+			for k := range n {
+				e.User = append(e.User, KeyValue{"key." + strconv.Itoa(k), StringValue("v")})
+			}
+			m.Batch.Events = append(m.Batch.Events, e)
+		}
+		var got Message
+		d := Decoder{Limits: Limits{Attributes: 3}}
+		require.NoError(t, d.DecodeProto(appendProto(nil, m), &got))
+		assert.Len(t, got.Batch.Events, kept)
+		assert.Equal(t, 2-kept, got.Batch.Rejected.Count)
+		for _, e := range got.Batch.Events {
+			assert.Equal(t, m.Batch.Events[0].User, e.User)
+		}
+		if kept == 0 {
+			assert.Equal(t, "events[0]: "+whyManyUsers(3), got.Batch.Rejected.First)
 		}
 	}
 }
