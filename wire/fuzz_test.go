@@ -36,6 +36,7 @@ var samples = []string{
 	`{"event":"send","a":["x",1],"b":[1,null],"c":[1,2,3,4,5,6,7,8,[]],"d":[1,2,3,4,5,6,7,8,"x"]}`,
 	`{"event":"send","ws.message.size":1.28e2,"ws.message.seq":9007199254740993.0,"ws.message.id":-0,"n":-0.0,"m":1e400}`,
 	`{"event":"send","tracestate":"a=aaaaaaaaaaaaaaaaaaaaaaaaaaaa,b=bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb","u":"\ud800\udc","v":"\udc00"}`,
+	`{"event":"send","u":"\ud83d\ud83d\ude00","v\ude00\ud83d\ude00":"\ud83d\u0061"}`,
 	// Edges: of times, numbers, contexts, and what is cut.
 	`[{"event":"send","time":-1},{"event":"send","time":"9223372036854775808"},{"event":"send","time":"1969-12-31T23:59:59Z"},{"event":"send","time":5.0}]`,
 	`[{"event":"send","time":9223372036854775807,"duration_ns":1},{"event":"send","time":"9223372036854775807","duration_ns":0},{"event":"send","duration_ns":-1}]`,

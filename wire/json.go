@@ -3,8 +3,6 @@ package wire
 import (
 	"errors"
 	"unicode/utf8"
-
-	"github.com/go-faster/jx"
 )
 
 // Limits bound what a decoder takes. The zero value of a field means its default.
@@ -77,9 +75,8 @@ type Decoder struct {
 	Limits Limits
 
 	limits Limits // Limits with the defaults filled in
-	json   jx.Decoder
-	typ    jx.Type    // of the value that comes next
-	escape jx.Decoder // of one string with escapes
+	json   scanner
+	typ    jsonType // of the value that comes next
 	m      *Message
 	depth  int
 	path   []step   // where in the message we are
@@ -98,7 +95,7 @@ func (d *Decoder) DecodeJSON(data []byte, m *Message) error {
 	defer d.release()
 
 	d.start(data)
-	// The reader does not check UTF-8, and one pass is cheaper than one for each string.
+	// The scanner does not check UTF-8, and one pass is cheaper than one for each string.
 	if !utf8.Valid(data) {
 		err := d.fail("", ErrInvalidUTF8.Error())
 		err.cause = ErrInvalidUTF8
@@ -106,12 +103,12 @@ func (d *Decoder) DecodeJSON(data []byte, m *Message) error {
 		return err
 	}
 	switch d.typ {
-	case jx.Array:
+	case jsonArray:
 		return asError(d.bareEvents())
-	case jx.Object:
+	case jsonObject:
 		return asError(d.topObject(data))
-	case jx.Invalid:
-		return asError(d.syntax(d.json.Skip()))
+	case jsonNone:
+		return asError(d.skip())
 	default:
 		return d.fail("", "expected an array of events or an object, got "+typeName(d.typ))
 	}
@@ -128,8 +125,8 @@ func asError(err *MessageError) error {
 // start goes to the beginning of the message and forgets what was decoded of it.
 func (d *Decoder) start(data []byte) {
 	d.m.Reset()
-	d.json.ResetBytes(data)
-	d.typ = d.json.Next()
+	d.json = scanner{data: data}
+	d.typ = d.json.next()
 	d.depth = 0
 	d.path = d.path[:0]
 	d.names = d.names[:0]
@@ -139,8 +136,7 @@ func (d *Decoder) start(data []byte) {
 // release lets go of the input, which is the caller's.
 func (d *Decoder) release() {
 	d.m = nil
-	d.json.ResetBytes(nil)
-	d.escape.ResetBytes(nil)
+	d.json = scanner{}
 	clear(d.names[:cap(d.names)])
 }
 
@@ -183,21 +179,22 @@ type topKeys struct {
 
 // scan reads the keys of an object up to its end or its first syntax error.
 func (d *Decoder) scan(data []byte) (keys topKeys) {
-	d.json.ResetBytes(data)
-	d.typ = d.json.Next()
+	d.json = scanner{data: data}
+	d.typ = d.json.next()
 	d.depth = 0
 	d.path = d.path[:0]
-	if d.typ != jx.Object {
+	if d.typ != jsonObject {
 		return keys
 	}
-	it, err := d.object()
+	var it list
+	err := d.enter()
 	seqs := 0
 	for err == nil && d.nextKey(&it) {
-		if d.typ == jx.Null {
+		if d.typ == jsonNull {
 			err = d.skip()
 			continue
 		}
-		switch key := string(it.Key()); batchField(key) {
+		switch key := it.key; batchField(key) {
 		case batchSeq:
 			keys.batch = key
 			seqs++
@@ -221,12 +218,12 @@ func (d *Decoder) scan(data []byte) (keys topKeys) {
 
 // scanSeq reads a seq and answers 0 for what is none.
 func (d *Decoder) scanSeq() (uint64, *MessageError) {
-	if d.typ != jx.Number {
+	if d.typ != jsonNumber {
 		return 0, d.skip()
 	}
-	raw, err := d.json.Raw()
-	if err != nil {
-		return 0, d.syntax(err)
+	raw, numeric := d.json.number()
+	if !numeric {
+		return 0, d.syntax()
 	}
 	seq, _ := parseSeq(raw)
 	return seq, nil

@@ -1,9 +1,5 @@
 package wire
 
-import (
-	"github.com/go-faster/jx"
-)
-
 // maxSeq is the largest number of a message: what every language holds exactly.
 const maxSeq = 1 << 53
 
@@ -51,14 +47,14 @@ func batchField(key string) batchKey {
 
 func (d *Decoder) batch() *MessageError {
 	d.m.Form = FormBatch
-	it, err := d.object()
-	if err != nil {
+	if err := d.enter(); err != nil {
 		return err
 	}
+	var it list
 	var seen uint16
 	some := false
 	for d.nextKey(&it) {
-		key := view(it.Key())
+		key := it.key
 		field := batchField(key)
 		if field == batchUnknown {
 			if err := d.unknown(0, key); err != nil {
@@ -80,7 +76,7 @@ func (d *Decoder) batch() *MessageError {
 			return err
 		}
 	}
-	if err := d.endObject(&it); err != nil {
+	if err := d.endList(); err != nil {
 		return err
 	}
 	if err := d.end(); err != nil {
@@ -121,12 +117,12 @@ func (d *Decoder) batchValue(field batchKey, key string) (err *MessageError) {
 
 func (d *Decoder) seq() *MessageError {
 	const want = "an integer from 1 to 2^53"
-	if d.typ != jx.Number {
+	if d.typ != jsonNumber {
 		return d.unexpectedNext("seq", want)
 	}
-	raw, err := d.json.Raw()
-	if err != nil {
-		return d.syntax(err)
+	raw, numeric := d.json.number()
+	if !numeric {
+		return d.syntax()
 	}
 	seq, ok := parseSeq(raw)
 	if !ok {
@@ -146,7 +142,7 @@ func parseSeq(raw []byte) (uint64, bool) {
 
 func (d *Decoder) threshold() *MessageError {
 	const want = "1 to 14 lower-case hex digits"
-	if d.typ != jx.String {
+	if d.typ != jsonString {
 		return d.unexpectedNext("threshold", want)
 	}
 	raw, s, err := d.str()
@@ -163,17 +159,17 @@ func (d *Decoder) threshold() *MessageError {
 
 // dropped decodes what the agent dropped: reason to count.
 func (d *Decoder) dropped() *MessageError {
-	if d.typ != jx.Object {
+	if d.typ != jsonObject {
 		return d.unexpectedNext("dropped", "an object")
 	}
 	d.push("dropped", -1)
-	it, err := d.object()
-	if err != nil {
+	if err := d.enter(); err != nil {
 		return err
 	}
+	var it list
 	base := len(d.names)
 	for d.nextKey(&it) {
-		key := view(it.Key())
+		key := it.key
 		if err := d.userKey(base, key); err != nil {
 			return err
 		}
@@ -187,18 +183,18 @@ func (d *Decoder) dropped() *MessageError {
 	}
 	d.names = d.names[:base]
 	d.pop()
-	return d.endObject(&it)
+	return d.endList()
 }
 
 func (d *Decoder) helloMessage() *MessageError {
 	d.m.Form = FormHello
-	it, err := d.object()
-	if err != nil {
+	if err := d.enter(); err != nil {
 		return err
 	}
+	var it list
 	seen := false
 	for d.nextKey(&it) {
-		key := view(it.Key())
+		key := it.key
 		if key != "hello" {
 			if err := d.unknown(0, key); err != nil {
 				return err
@@ -218,21 +214,21 @@ func (d *Decoder) helloMessage() *MessageError {
 			return err
 		}
 	}
-	if err := d.endObject(&it); err != nil {
+	if err := d.endList(); err != nil {
 		return err
 	}
 	return d.end()
 }
 
 func (d *Decoder) hello() *MessageError {
-	if d.typ != jx.Object {
+	if d.typ != jsonObject {
 		return d.unexpectedNext("hello", "an object")
 	}
 	d.push("hello", -1)
-	it, err := d.object()
-	if err != nil {
+	if err := d.enter(); err != nil {
 		return err
 	}
+	var it list
 	const (
 		instance = 1 << iota
 		agent
@@ -243,7 +239,7 @@ func (d *Decoder) hello() *MessageError {
 	h, base := &d.m.Hello, len(d.names)
 	for d.nextKey(&it) {
 		var field uint
-		key := view(it.Key())
+		key := it.key
 		switch key {
 		case "instance":
 			field = instance
@@ -288,22 +284,22 @@ func (d *Decoder) hello() *MessageError {
 	}
 	d.names = d.names[:base]
 	d.pop()
-	return d.endObject(&it)
+	return d.endList()
 }
 
 func (d *Decoder) agent() *MessageError {
-	if d.typ != jx.Object {
+	if d.typ != jsonObject {
 		return d.unexpectedNext("agent", "an object")
 	}
 	d.push("agent", -1)
-	it, err := d.object()
-	if err != nil {
+	if err := d.enter(); err != nil {
 		return err
 	}
+	var it list
 	h, base := &d.m.Hello, len(d.names)
 	var name, version bool
 	for d.nextKey(&it) {
-		key := view(it.Key())
+		key := it.key
 		var seen *bool
 		var value *string
 		switch key {
@@ -322,11 +318,11 @@ func (d *Decoder) agent() *MessageError {
 		}
 		*seen = true
 		var err *MessageError
-		if *value, err = d.text(key); err != nil {
+		if *value, err = d.optionalText(key); err != nil {
 			return err
 		}
 	}
 	d.names = d.names[:base]
 	d.pop()
-	return d.endObject(&it)
+	return d.endList()
 }

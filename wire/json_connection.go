@@ -1,7 +1,5 @@
 package wire
 
-import "github.com/go-faster/jx"
-
 type connectionKey uint8
 
 const (
@@ -42,18 +40,18 @@ func (d *Decoder) connection(index int) *MessageError {
 }
 
 func (d *Decoder) connectionObject(c *Connection) *MessageError {
-	if d.typ != jx.Object {
+	if d.typ != jsonObject {
 		return d.unexpectedNext("", "an object")
 	}
-	it, err := d.object()
-	if err != nil {
+	if err := d.enter(); err != nil {
 		return err
 	}
+	var it list
 	var seen uint8
 	var seenAttrs uint64
 	base := len(d.names)
 	for d.nextKey(&it) {
-		key := view(it.Key())
+		key := it.key
 		field := connectionField(key)
 		if field == connectionUnknown {
 			if err := d.attribute(&c.Attrs, &seenAttrs, base, key); err != nil {
@@ -75,7 +73,7 @@ func (d *Decoder) connectionObject(c *Connection) *MessageError {
 		}
 	}
 	d.names = d.names[:base]
-	if err := d.endObject(&it); err != nil {
+	if err := d.endList(); err != nil {
 		return err
 	}
 	c.User = d.rowUsers()

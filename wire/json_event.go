@@ -3,8 +3,6 @@ package wire
 import (
 	"math"
 	"strings"
-
-	"github.com/go-faster/jx"
 )
 
 // maxLinks is how many links an event may have, the default of the SDKs.
@@ -73,18 +71,18 @@ func (d *Decoder) event(index int) *MessageError {
 }
 
 func (d *Decoder) eventObject(e *Event) *MessageError {
-	if d.typ != jx.Object {
+	if d.typ != jsonObject {
 		return d.unexpectedNext("", "an object")
 	}
-	it, err := d.object()
-	if err != nil {
+	if err := d.enter(); err != nil {
 		return err
 	}
+	var it list
 	var seenAttrs uint64
 	var seen, stated uint16
 	base := len(d.names)
 	for d.nextKey(&it) {
-		key := view(it.Key())
+		key := it.key
 		field := eventField(key)
 		if field == eventUnknown {
 			if err := d.attribute(&e.Attrs, &seenAttrs, base, key); err != nil {
@@ -107,7 +105,7 @@ func (d *Decoder) eventObject(e *Event) *MessageError {
 		}
 	}
 	d.names = d.names[:base]
-	if err := d.endObject(&it); err != nil {
+	if err := d.endList(); err != nil {
 		return err
 	}
 	e.User = d.rowUsers()
@@ -180,7 +178,7 @@ func (d *Decoder) eventValue(e *Event, field eventKey, key string) (err *Message
 }
 
 func (d *Decoder) kind() (Kind, *MessageError) {
-	if d.typ != jx.String {
+	if d.typ != jsonString {
 		return KindUnknown, d.unexpectedNext("event", "a string")
 	}
 	_, s, err := d.str()
@@ -242,7 +240,7 @@ func (d *Decoder) id(key string, dst []byte) *MessageError {
 	if len(dst) == len(TraceID{}) {
 		want = "32 hex digits, not all zero"
 	}
-	if d.typ != jx.String {
+	if d.typ != jsonString {
 		return d.unexpectedNext(key, want)
 	}
 	raw, s, err := d.str()
@@ -258,7 +256,7 @@ func (d *Decoder) id(key string, dst []byte) *MessageError {
 // traceparent reads the parent's context. One that W3C calls invalid comes
 // from a stranger's header and is not the sender's mistake.
 func (d *Decoder) traceparent() (TraceContext, *MessageError) {
-	if d.typ != jx.String {
+	if d.typ != jsonString {
 		return TraceContext{}, d.unexpectedNext("traceparent", "a string")
 	}
 	_, s, err := d.str()
@@ -276,7 +274,7 @@ func (d *Decoder) traceparent() (TraceContext, *MessageError) {
 // its end, as Trace Context, section 3.3.1.5 has it.
 func (d *Decoder) tracestate() (string, *MessageError) {
 	cuts := d.m.Batch.ValuesCut
-	s, err := d.text("tracestate")
+	s, err := d.optionalText("tracestate")
 	if d.m.Batch.ValuesCut > cuts {
 		s = s[:max(0, strings.LastIndexByte(s, ','))]
 	}
@@ -284,16 +282,17 @@ func (d *Decoder) tracestate() (string, *MessageError) {
 }
 
 func (d *Decoder) linkList() ([]Link, *MessageError) {
-	if d.typ != jx.Array {
+	if d.typ != jsonArray {
 		return nil, d.unexpectedNext("links", "an array")
 	}
-	it, err := d.array()
-	if err != nil {
+	if err := d.enter(); err != nil {
 		return nil, err
 	}
+	var it list
 	start := len(d.m.links)
 	for n := 0; d.nextElem(&it); n++ {
 		d.push("links", n)
+		var err *MessageError
 		if n == maxLinks {
 			err = d.reject("", "more than 128 links")
 		}
@@ -307,18 +306,18 @@ func (d *Decoder) linkList() ([]Link, *MessageError) {
 		}
 		d.pop()
 	}
-	return d.m.links[start:len(d.m.links):len(d.m.links)], d.endArray(&it)
+	return d.m.links[start:len(d.m.links):len(d.m.links)], d.endList()
 }
 
 // link decodes a link of those of an event, which are from start on.
 func (d *Decoder) link(start *int) *MessageError {
-	if d.typ != jx.Object {
+	if d.typ != jsonObject {
 		return d.unexpectedNext("", "an object")
 	}
-	it, err := d.object()
-	if err != nil {
+	if err := d.enter(); err != nil {
 		return err
 	}
+	var it list
 	const (
 		traceID = 1 << iota
 		spanID
@@ -329,7 +328,7 @@ func (d *Decoder) link(start *int) *MessageError {
 	base := len(d.names)
 	for d.nextKey(&it) {
 		var field uint
-		key := view(it.Key())
+		key := it.key
 		switch key {
 		case "trace_id":
 			field = traceID
@@ -364,6 +363,7 @@ func (d *Decoder) link(start *int) *MessageError {
 		}
 	}
 	d.names = d.names[:base]
+	var err *MessageError
 	if l.TraceID == (TraceID{}) {
 		err = d.reject("trace_id", "is required")
 	} else if l.SpanID == (SpanID{}) {
@@ -373,5 +373,5 @@ func (d *Decoder) link(start *int) *MessageError {
 		return err
 	}
 	d.m.links = push(d.m.links, start, l)
-	return d.endObject(&it)
+	return d.endList()
 }

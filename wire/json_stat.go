@@ -4,8 +4,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-
-	"github.com/go-faster/jx"
 )
 
 const (
@@ -80,17 +78,17 @@ func (d *Decoder) stat(index int) *MessageError {
 }
 
 func (d *Decoder) statObject(s *Stat) *MessageError {
-	if d.typ != jx.Object {
+	if d.typ != jsonObject {
 		return d.unexpectedNext("", "an object")
 	}
-	it, err := d.object()
-	if err != nil {
+	if err := d.enter(); err != nil {
 		return err
 	}
+	var it list
 	var seen, stated uint16
 	base := len(d.names)
 	for d.nextKey(&it) {
-		key := view(it.Key())
+		key := it.key
 		field := statField(key)
 		if field == statUnknown {
 			if err := d.unknown(base, key); err != nil {
@@ -113,7 +111,7 @@ func (d *Decoder) statObject(s *Stat) *MessageError {
 		}
 	}
 	d.names = d.names[:base]
-	if err := d.endObject(&it); err != nil {
+	if err := d.endList(); err != nil {
 		return err
 	}
 	return d.checkStat(s, stated)
@@ -150,7 +148,7 @@ func (d *Decoder) statValue(s *Stat, field statKey, key string) (err *MessageErr
 }
 
 func (d *Decoder) metric() (Metric, *MessageError) {
-	if d.typ != jx.String {
+	if d.typ != jsonString {
 		return 0, d.unexpectedNext("metric", "a string")
 	}
 	_, name, err := d.str()
@@ -175,25 +173,25 @@ func (d *Decoder) metricNamed(name string) (Metric, *MessageError) {
 }
 
 func (d *Decoder) statAttributes(as *Attrs) *MessageError {
-	if d.typ != jx.Object {
+	if d.typ != jsonObject {
 		return d.unexpectedNext("attributes", "an object")
 	}
 	d.push("attributes", -1)
-	it, err := d.object()
-	if err != nil {
+	if err := d.enter(); err != nil {
 		return err
 	}
+	var it list
 	var seen uint64
 	base := len(d.names)
 	for d.nextKey(&it) {
-		if err := d.attribute(as, &seen, base, view(it.Key())); err != nil {
+		if err := d.attribute(as, &seen, base, it.key); err != nil {
 			return err
 		}
 	}
 	d.names = d.names[:base]
 	as.User = d.rowUsers()
 	d.pop()
-	return d.endObject(&it)
+	return d.endList()
 }
 
 func (d *Decoder) count(key string) (uint64, *MessageError) {
@@ -219,22 +217,23 @@ func (d *Decoder) within(key string, n, least, most int64) (int32, *MessageError
 
 func (d *Decoder) buckets() ([]uint64, *MessageError) {
 	const key = "bucket_counts"
-	if d.typ != jx.Array {
+	if d.typ != jsonArray {
 		return nil, d.unexpectedNext(key, "an array")
 	}
-	it, err := d.array()
-	if err != nil {
+	if err := d.enter(); err != nil {
 		return nil, err
 	}
+	var it list
 	start := len(d.m.nums)
 	for i := 0; d.nextElem(&it); i++ {
+		var err *MessageError
 		switch {
 		case i >= maxBuckets:
 			err = d.reject(key, "more than 320 buckets")
 			if err == nil {
 				err = d.skip()
 			}
-		case d.typ != jx.Number: // a null is no count
+		case d.typ != jsonNumber: // a null is no count
 			err = d.unexpectedNext(key, "integers")
 		default:
 			var n uint64
@@ -245,7 +244,7 @@ func (d *Decoder) buckets() ([]uint64, *MessageError) {
 			return nil, err
 		}
 	}
-	return d.m.nums[start:len(d.m.nums):len(d.m.nums)], d.endArray(&it)
+	return d.m.nums[start:len(d.m.nums):len(d.m.nums)], d.endList()
 }
 
 // checkStat checks what concerns more than one key.

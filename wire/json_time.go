@@ -3,8 +3,6 @@ package wire
 import (
 	"math"
 	"time"
-
-	"github.com/go-faster/jx"
 )
 
 const wantTime = "Unix nanoseconds or RFC 3339, from 1970 to 2262"
@@ -17,13 +15,15 @@ func (d *Decoder) instant(key string) (ns int64, ok bool, _ *MessageError) {
 	}
 	var raw []byte
 	switch d.typ {
-	case jx.Number:
-		var err error
-		if raw, err = d.json.Raw(); err != nil {
-			return 0, false, d.syntax(err)
+	case jsonNumber:
+		if ns, ok = d.json.plainInt(); ok {
+			return ns, true, nil
+		}
+		if raw, ok = d.json.number(); !ok {
+			return 0, false, d.syntax()
 		}
 		ns, ok = parseInt(raw)
-	case jx.String:
+	case jsonString:
 		var s string
 		var err *MessageError
 		if raw, s, err = d.str(); err != nil {

@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"unicode/utf8"
 	"unsafe"
-
-	"github.com/go-faster/jx"
 )
 
 // view makes a string of bytes that live as long as the message.
@@ -29,7 +27,7 @@ func (d *Decoder) attribute(as *Attrs, seen *uint64, base int, key string) *Mess
 
 func (d *Decoder) knownAttribute(as *Attrs, a Attr) *MessageError {
 	info := &attrInfos[a]
-	if d.typ == jx.Null {
+	if d.typ == jsonNull {
 		_, err := d.null()
 		return err
 	}
@@ -66,10 +64,10 @@ func (d *Decoder) knownString(as *Attrs, a Attr) *MessageError {
 			as.SetStr(a, id)
 		}
 		return err
-	case a == AttrMessageID && d.typ == jx.Number:
-		raw, err := d.json.Raw()
-		if err != nil {
-			return d.syntax(err)
+	case a == AttrMessageID && d.typ == jsonNumber:
+		raw, numeric := d.json.number()
+		if !numeric {
+			return d.syntax()
 		}
 		if !isInteger(raw) {
 			return d.unexpected(name, "a string or an integer", raw)
@@ -79,7 +77,7 @@ func (d *Decoder) knownString(as *Attrs, a Attr) *MessageError {
 		}
 		as.SetStr(a, d.cut(view(raw)))
 		return nil
-	case d.typ != jx.String:
+	case d.typ != jsonString:
 		return d.unexpectedNext(name, "a string")
 	}
 	_, s, err := d.str()
@@ -126,32 +124,32 @@ func (d *Decoder) userAttribute(kvs *[]KeyValue, start *int, base int, key strin
 
 // keyValues decodes an object of attributes that are all kept as they are.
 func (d *Decoder) keyValues(name string, kvs *[]KeyValue) ([]KeyValue, *MessageError) {
-	if d.typ != jx.Object {
+	if d.typ != jsonObject {
 		return nil, d.unexpectedNext(name, "an object")
 	}
 	d.push(name, -1)
-	it, err := d.object()
-	if err != nil {
+	if err := d.enter(); err != nil {
 		return nil, err
 	}
+	var it list
 	base, start := len(d.names), len(*kvs)
 	for d.nextKey(&it) {
-		if err := d.userAttribute(kvs, &start, base, view(it.Key())); err != nil {
+		if err := d.userAttribute(kvs, &start, base, it.key); err != nil {
 			return nil, err
 		}
 	}
 	d.names = d.names[:base]
 	d.pop()
-	return (*kvs)[start:len(*kvs):len(*kvs)], d.endObject(&it)
+	return (*kvs)[start:len(*kvs):len(*kvs)], d.endList()
 }
 
 // value decodes any value that an attribute may have; null is TypeEmpty, and
 // so is one that rejected the row.
 func (d *Decoder) value(key string) (Value, *MessageError) {
 	switch d.typ {
-	case jx.Array:
+	case jsonArray:
 		return d.arrayValue(key)
-	case jx.Object:
+	case jsonObject:
 		return Value{}, d.unexpectedNext(key, "a string, boolean, number or flat array")
 	default:
 		return d.scalar(key)
@@ -161,13 +159,16 @@ func (d *Decoder) value(key string) (Value, *MessageError) {
 // scalar decodes a value that is no array and no object.
 func (d *Decoder) scalar(key string) (Value, *MessageError) {
 	switch d.typ {
-	case jx.String:
+	case jsonString:
 		_, s, err := d.str()
 		return StringValue(d.cut(s)), err
-	case jx.Number:
-		raw, err := d.json.Raw()
-		if err != nil {
-			return Value{}, d.syntax(err)
+	case jsonNumber:
+		if i, ok := d.json.plainInt(); ok {
+			return IntValue(i), nil
+		}
+		raw, numeric := d.json.number()
+		if !numeric {
+			return Value{}, d.syntax()
 		}
 		if isInteger(raw) {
 			if i, ok := parseInt(raw); ok {
@@ -179,10 +180,10 @@ func (d *Decoder) scalar(key string) (Value, *MessageError) {
 			return Value{}, d.unexpected(key, "a number that a double can hold", raw)
 		}
 		return DoubleValue(f), nil
-	case jx.Bool:
-		b, err := d.json.Bool()
-		if err != nil {
-			return Value{}, d.syntax(err)
+	case jsonBool:
+		b, ok := d.json.boolean()
+		if !ok {
+			return Value{}, d.syntax()
 		}
 		return BoolValue(b), nil
 	default: // null, or a syntax error
@@ -194,14 +195,15 @@ func (d *Decoder) scalar(key string) (Value, *MessageError) {
 // doubles become doubles.
 func (d *Decoder) arrayValue(key string) (Value, *MessageError) {
 	const want = "a flat array of one type"
-	it, err := d.array()
-	if err != nil {
+	if err := d.enter(); err != nil {
 		return Value{}, err
 	}
+	var it list
 	start, typ, ok := len(d.m.elems), TypeEmpty, true
 	for n := 0; d.nextElem(&it); n++ {
 		switch next := d.typ; {
-		case next == jx.Array || next == jx.Object || next == jx.Null:
+		case next == jsonArray || next == jsonObject || next == jsonNull:
+			var err *MessageError
 			if ok {
 				ok = false
 				err = d.reject(key, "expected "+want+", got "+typeName(next)+" in it")
@@ -248,37 +250,37 @@ func (d *Decoder) arrayValue(key string) (Value, *MessageError) {
 		}
 		d.m.elems = push(d.m.elems, &start, v)
 	}
-	if err := d.endArray(&it); err != nil || !ok {
+	if err := d.endList(); err != nil || !ok {
 		return Value{}, err
 	}
 	return ArrayValue(d.m.elems[start:len(d.m.elems):len(d.m.elems)]), nil
 }
 
-// str reads a string: its text, and as it stands in the message. The text
-// aliases the message, or the arena where it had escapes.
+// str reads a string: its text, and as it stands in the message.
 func (d *Decoder) str() ([]byte, string, *MessageError) {
-	raw, err := d.json.Raw()
-	if err != nil {
-		return nil, "", d.syntax(err)
+	raw, escaped, ok := d.json.str()
+	if !ok {
+		return nil, "", d.syntax()
 	}
-	if bytes.IndexByte(raw, '\\') < 0 {
-		return raw, view(raw[1 : len(raw)-1]), nil
-	}
-	start := len(d.m.arena)
-	d.escape.ResetBytes(raw)
-	d.m.arena, err = d.escape.StrAppend(d.m.arena)
-	if err != nil {
-		return nil, "", d.syntax(err)
-	}
-	return raw, view(d.m.arena[start:]), nil
+	return raw, d.text(raw, escaped), nil
 }
 
-// text reads a string that is no attribute; null is "".
-func (d *Decoder) text(key string) (string, *MessageError) {
+// text is what a string stands for. It aliases the message, or the arena where it had escapes.
+func (d *Decoder) text(raw []byte, escaped bool) string {
+	if !escaped {
+		return view(raw[1 : len(raw)-1])
+	}
+	start := len(d.m.arena)
+	d.m.arena = appendUnescaped(d.m.arena, raw)
+	return view(d.m.arena[start:])
+}
+
+// optionalText reads a string that is no attribute; null is "".
+func (d *Decoder) optionalText(key string) (string, *MessageError) {
 	if null, err := d.null(); null || err != nil {
 		return "", err
 	}
-	if d.typ != jx.String {
+	if d.typ != jsonString {
 		return "", d.unexpectedNext(key, "a string")
 	}
 	_, s, err := d.str()
@@ -300,7 +302,7 @@ func (d *Decoder) cut(s string) string {
 
 // name128 reads a connection id or an instance.
 func (d *Decoder) name128(key string) (string, *MessageError) {
-	if d.typ != jx.String {
+	if d.typ != jsonString {
 		return "", d.unexpectedNext(key, wantName128)
 	}
 	raw, s, err := d.str()
@@ -324,12 +326,11 @@ func (d *Decoder) boolean(key string) (b, ok bool, _ *MessageError) {
 	if null, err := d.null(); null || err != nil {
 		return false, false, err
 	}
-	if d.typ != jx.Bool {
+	if d.typ != jsonBool {
 		return false, false, d.unexpectedNext(key, "true or false")
 	}
-	b, err := d.json.Bool()
-	if err != nil {
-		return false, false, d.syntax(err)
+	if b, ok = d.json.boolean(); !ok {
+		return false, false, d.syntax()
 	}
 	return b, true, nil
 }
@@ -339,18 +340,21 @@ func (d *Decoder) integer(key string, least float64) (i int64, ok bool, _ *Messa
 	if null, err := d.null(); null || err != nil {
 		return 0, false, err
 	}
-	if d.typ != jx.Number {
+	if d.typ != jsonNumber {
 		return 0, false, d.unexpectedNext(key, "an integer")
 	}
-	raw, err := d.json.Raw()
-	if err != nil {
-		return 0, false, d.syntax(err)
+	start := d.json.pos
+	if i, ok = d.json.plainInt(); !ok {
+		raw, numeric := d.json.number()
+		if !numeric {
+			return 0, false, d.syntax()
+		}
+		if i, ok = parseInt(raw); !ok {
+			return 0, false, d.unexpected(key, "an integer", raw)
+		}
 	}
-	i, ok = parseInt(raw)
-	switch {
-	case !ok:
-		return 0, false, d.unexpected(key, "an integer", raw)
-	case float64(i) < least:
+	if float64(i) < least {
+		raw := d.json.data[start:d.json.pos]
 		return 0, false, d.unexpected(key, "an integer of at least "+strconv.Itoa(int(least)), raw)
 	}
 	return i, true, nil
@@ -361,12 +365,12 @@ func (d *Decoder) double(key string, least float64) (f float64, ok bool, _ *Mess
 	if null, err := d.null(); null || err != nil {
 		return 0, false, err
 	}
-	if d.typ != jx.Number {
+	if d.typ != jsonNumber {
 		return 0, false, d.unexpectedNext(key, "a number")
 	}
-	raw, err := d.json.Raw()
-	if err != nil {
-		return 0, false, d.syntax(err)
+	raw, numeric := d.json.number()
+	if !numeric {
+		return 0, false, d.syntax()
 	}
 	f, ok = parseDouble(raw)
 	switch {

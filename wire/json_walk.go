@@ -1,13 +1,10 @@
 package wire
 
 import (
-	"errors"
-	"io"
+	"fmt"
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/go-faster/jx"
 )
 
 // step is a part of a place: a key, an index or both.
@@ -91,19 +88,19 @@ func cutRunes(s string) string {
 	return s
 }
 
-func typeName(t jx.Type) string {
+func typeName(t jsonType) string {
 	switch t {
-	case jx.String:
+	case jsonString:
 		return "a string"
-	case jx.Number:
+	case jsonNumber:
 		return "a number"
-	case jx.Bool:
+	case jsonBool:
 		return "a boolean"
-	case jx.Null:
+	case jsonNull:
 		return "null"
-	case jx.Array:
+	case jsonArray:
 		return "an array"
-	case jx.Object:
+	case jsonObject:
 		return "an object"
 	default:
 		return "no value"
@@ -120,18 +117,12 @@ func (d *Decoder) tooLarge(key, text string) *MessageError {
 	return &MessageError{Code: CodeTooLarge, Place: d.place(key), Text: text}
 }
 
-// syntax turns an error of the JSON reader into one of the message.
-func (d *Decoder) syntax(err error) *MessageError {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			break
-		}
-		err = inner
-	}
-	text := err.Error()
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		text = "unexpected end"
+// syntax makes the scanner's mistake an error of the message.
+func (d *Decoder) syntax() *MessageError {
+	text := "unexpected end"
+	if at := d.json.bad - 1; at < len(d.json.data) {
+		c := d.json.data[at]
+		text = fmt.Sprintf("unexpected byte %d %q at %d", c, c, at)
 	}
 	return d.fail("", "invalid JSON: "+text)
 }
@@ -166,9 +157,7 @@ func (d *Decoder) unexpected(key, want string, raw []byte) *MessageError {
 	}
 	got := string(raw)
 	if len(raw) > 0 && raw[0] == '"' {
-		d.escape.ResetBytes(raw)
-		s, _ := d.escape.Str()
-		got = quote(s)
+		got = quote(string(appendUnescaped(nil, raw)))
 	} else if len(got) > 32 {
 		got = got[:32] + "..."
 	}
@@ -178,10 +167,10 @@ func (d *Decoder) unexpected(key, want string, raw []byte) *MessageError {
 // unexpectedNext rejects the value that comes next, whatever it is, and goes past it.
 func (d *Decoder) unexpectedNext(key, want string) *MessageError {
 	switch typ := d.typ; typ { // which skip changes
-	case jx.String, jx.Number, jx.Bool, jx.Null:
-		raw, err := d.json.Raw()
-		if err != nil {
-			return d.syntax(err)
+	case jsonString, jsonNumber, jsonBool, jsonNull:
+		raw, ok := d.json.scalar()
+		if !ok {
+			return d.syntax()
 		}
 		return d.unexpected(key, want, raw)
 	default:
@@ -197,115 +186,74 @@ func (d *Decoder) unexpectedNext(key, want string) *MessageError {
 
 // null goes past a null, which is the same as an absent key.
 func (d *Decoder) null() (bool, *MessageError) {
-	if d.typ != jx.Null {
+	if d.typ != jsonNull {
 		return false, nil
 	}
-	if err := d.json.Null(); err != nil {
-		return true, d.syntax(err)
+	if !d.json.null() {
+		return true, d.syntax()
 	}
 	return true, nil
 }
 
-func (d *Decoder) object() (jx.ObjIter, *MessageError) {
-	if err := d.enter(); err != nil {
-		return jx.ObjIter{}, err
+// enter goes into an object or an array.
+func (d *Decoder) enter() *MessageError {
+	if d.depth >= d.limits.Depth {
+		return d.tooDeep()
 	}
-	it, err := d.json.ObjIter()
-	if err != nil {
-		return it, d.syntax(err)
-	}
-	return it, nil
-}
-
-// nextKey goes to the next value of an object.
-func (d *Decoder) nextKey(it *jx.ObjIter) bool {
-	if !it.Next() {
-		return false
-	}
-	d.typ = d.json.Next()
-	return true
-}
-
-func (d *Decoder) endObject(it *jx.ObjIter) *MessageError {
-	d.depth--
-	if err := it.Err(); err != nil {
-		return d.syntax(err)
+	d.depth++
+	if !d.json.open() {
+		return d.syntax()
 	}
 	return nil
 }
 
-func (d *Decoder) array() (jx.ArrIter, *MessageError) {
-	if err := d.enter(); err != nil {
-		return jx.ArrIter{}, err
+// nextKey goes to the next value of an object. Its key lives as long as the message.
+func (d *Decoder) nextKey(l *list) bool {
+	if !d.json.member(l) {
+		return false
 	}
-	it, err := d.json.ArrIter()
-	if err != nil {
-		return it, d.syntax(err)
-	}
-	return it, nil
+	d.typ = d.json.next()
+	l.key = d.text(l.raw, l.escaped)
+	return true
 }
 
 // nextElem goes to the next value of an array.
-func (d *Decoder) nextElem(it *jx.ArrIter) bool {
-	if !it.Next() {
+func (d *Decoder) nextElem(l *list) bool {
+	if !d.json.another(l, ']') {
 		return false
 	}
-	d.typ = d.json.Next()
+	d.typ = d.json.next()
 	return true
 }
 
-func (d *Decoder) endArray(it *jx.ArrIter) *MessageError {
+// endList comes behind an object or an array, with what was wrong in it.
+func (d *Decoder) endList() *MessageError {
 	d.depth--
-	if err := it.Err(); err != nil {
-		return d.syntax(err)
+	if d.json.bad != 0 {
+		return d.syntax()
 	}
 	return nil
 }
 
-func (d *Decoder) enter() *MessageError {
-	if d.depth >= d.limits.Depth {
-		return d.tooLarge("", "nested deeper than "+strconv.Itoa(d.limits.Depth))
-	}
-	d.depth++
-	return nil
-}
-
-// skip goes past any value. The reader's own skip would nest 10,000 deep.
+// skip goes past any value.
 func (d *Decoder) skip() *MessageError {
-	switch d.typ {
-	case jx.Array:
-		it, err := d.array()
-		if err != nil {
-			return err
-		}
-		for d.nextElem(&it) {
-			if err := d.skip(); err != nil {
-				return err
-			}
-		}
-		return d.endArray(&it)
-	case jx.Object:
-		it, err := d.object()
-		if err != nil {
-			return err
-		}
-		for d.nextKey(&it) {
-			if err := d.skip(); err != nil {
-				return err
-			}
-		}
-		return d.endObject(&it)
-	default:
-		if err := d.json.Skip(); err != nil {
-			return d.syntax(err)
-		}
+	switch {
+	case d.json.skip(d.limits.Depth - d.depth):
 		return nil
+	case d.json.bad != 0:
+		return d.syntax()
+	default:
+		return d.tooDeep()
 	}
+}
+
+func (d *Decoder) tooDeep() *MessageError {
+	return d.tooLarge("", "nested deeper than "+strconv.Itoa(d.limits.Depth))
 }
 
 // end checks that nothing follows the message.
 func (d *Decoder) end() *MessageError {
-	if _, err := d.json.Elem(); !errors.Is(err, io.EOF) {
+	if d.json.byte(); d.json.pos < len(d.json.data) {
 		return d.fail("", "invalid JSON: something follows the message")
 	}
 	return nil
@@ -340,13 +288,13 @@ func (d *Decoder) unknown(base int, key string) *MessageError {
 // rows walks an array of rows, each decoded by one. A row that was rejected has
 // left nothing behind.
 func (d *Decoder) rows(key string, limit int, one func(*Decoder, int) *MessageError) *MessageError {
-	if d.typ != jx.Array {
+	if d.typ != jsonArray {
 		return d.unexpectedNext(key, "an array")
 	}
-	it, err := d.array()
-	if err != nil {
+	if err := d.enter(); err != nil {
 		return err
 	}
+	var it list
 	for index := 0; d.nextElem(&it); index++ {
 		d.push(key, index)
 		if index >= limit {
@@ -357,7 +305,7 @@ func (d *Decoder) rows(key string, limit int, one func(*Decoder, int) *MessageEr
 		}
 		d.pop()
 	}
-	return d.endArray(&it)
+	return d.endList()
 }
 
 func (d *Decoder) beginRow() {

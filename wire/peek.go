@@ -1,11 +1,6 @@
 package wire
 
-import (
-	"bytes"
-	"errors"
-
-	"github.com/go-faster/jx"
-)
+import "bytes"
 
 // PeekSeq returns the number of an encoded batch without decoding it, 0 where
 // it has none or none can be read before the first mistake or the end of what
@@ -19,47 +14,66 @@ func PeekSeq(data []byte) uint64 {
 	if len(data) == 0 || data[0] != '{' {
 		return 0
 	}
-	d := jx.GetDecoder()
-	defer jx.PutDecoder(d)
-	d.ResetBytes(data)
+	s := scanner{data: data}
+	if !s.open() {
+		return 0
+	}
+	var it list
 	var seq uint64
 	isBatch := false // for certain
-	flat := func(d *jx.Decoder) error {
-		if t := d.Next(); t == jx.Object || t == jx.Array {
-			isBatch = true
-			if seq != 0 {
-				return errFound
-			}
+	for s.member(&it) {
+		key := it.raw
+		if it.escaped {
+			key = appendUnescaped([]byte{'"'}, key)
+			key = append(key, '"')
 		}
-		return d.Skip()
-	}
-	// The error only ends the search.
-	_ = d.ObjBytes(func(d *jx.Decoder, key []byte) error {
 		switch string(key) {
-		case "event":
-			seq = 0
-			return errFound
-		case "seq":
-			if seq != 0 || d.Next() != jx.Number {
-				return errFound
+		case `"event"`:
+			return 0
+		case `"seq"`:
+			if seq != 0 || s.next() != jsonNumber {
+				return seq
 			}
-			n, err := d.Num()
-			if err != nil {
-				return err
+			raw, ok := s.number()
+			if !ok {
+				return 0
 			}
-			if seq, _ = parseSeq(n); seq == 0 || isBatch {
-				return errFound
+			if seq, _ = parseSeq(raw); seq == 0 || isBatch {
+				return seq
 			}
-			return nil
-		case "links": // the one attribute that is not flat
-			return d.Skip()
+		case `"links"`: // the one attribute that is not flat
+			if !s.skip(maxNesting) {
+				return seq
+			}
+		default:
+			flat, ok := s.skipFlat(seq != 0)
+			isBatch = isBatch || !flat
+			if !ok || isBatch && seq != 0 {
+				return seq
+			}
 		}
-		if d.Next() == jx.Array {
-			return d.Arr(flat)
-		}
-		return flat(d)
-	})
+	}
 	return seq
 }
 
-var errFound = errors.New("found")
+// skipFlat goes past a value and tells whether an attribute may have it. Where
+// it may not, and early is set, it stays there.
+func (s *scanner) skipFlat(early bool) (flat, ok bool) {
+	switch s.next() {
+	case jsonArray:
+	case jsonObject:
+		return false, !early && s.skip(maxNesting)
+	default:
+		return true, s.skip(maxNesting)
+	}
+	flat = true
+	var it list
+	for ok = s.open(); ok && s.another(&it, ']'); ok = s.skip(maxNesting) {
+		if t := s.next(); t == jsonObject || t == jsonArray {
+			if flat = false; early {
+				return false, false
+			}
+		}
+	}
+	return flat, ok && s.bad == 0
+}
