@@ -81,6 +81,7 @@ type Decoder struct {
 	depth  int
 	path   []step   // where in the message we are
 	names  []string // keys without a field, of all objects that are open
+	keys   eventKeys
 	row    row
 	proto  protoState
 }
@@ -138,6 +139,7 @@ func (d *Decoder) release() {
 	d.m = nil
 	d.json = scanner{}
 	clear(d.names[:cap(d.names)])
+	d.keys.forget()
 }
 
 // topObject decodes a message that is one object. It takes it for a batch, the

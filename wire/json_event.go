@@ -8,48 +8,6 @@ import (
 // maxLinks is how many links an event may have, the default of the SDKs.
 const maxLinks = 128
 
-type eventKey uint8
-
-const (
-	eventUnknown eventKey = iota
-	eventKind
-	eventTime
-	eventDuration
-	eventTraceID
-	eventSpanID
-	eventParentSpanID
-	eventTraceparent
-	eventTracestate
-	eventLinks
-	eventSampled
-)
-
-func eventField(key string) eventKey {
-	switch key {
-	case "event":
-		return eventKind
-	case "time":
-		return eventTime
-	case "duration_ns":
-		return eventDuration
-	case "trace_id":
-		return eventTraceID
-	case "span_id":
-		return eventSpanID
-	case "parent_span_id":
-		return eventParentSpanID
-	case "traceparent":
-		return eventTraceparent
-	case "tracestate":
-		return eventTracestate
-	case "links":
-		return eventLinks
-	case "sampled":
-		return eventSampled
-	}
-	return eventUnknown
-}
-
 // events decodes an array of events under that key, "" in a message of bare events.
 func (d *Decoder) events(key string) *MessageError {
 	return d.rows(key, d.limits.Events, (*Decoder).event)
@@ -60,7 +18,7 @@ func (d *Decoder) event(index int) *MessageError {
 	b := &d.m.Batch
 	b.Events = grow(b.Events)
 	e := &b.Events[len(b.Events)-1]
-	*e = Event{Index: index}
+	e.reset(index)
 	if err := d.eventObject(e); err != nil {
 		return err
 	}
@@ -78,29 +36,33 @@ func (d *Decoder) eventObject(e *Event) *MessageError {
 		return err
 	}
 	var it list
-	var seenAttrs uint64
-	var seen, stated uint16
+	var seen, stated uint64 // by key
 	base := len(d.names)
-	for d.nextKey(&it) {
-		key := it.key
-		field := eventField(key)
-		if field == eventUnknown {
-			if err := d.attribute(&e.Attrs, &seenAttrs, base, key); err != nil {
+	for key, ok := d.nextEventKey(&it, eventStart); ok; key, ok = d.nextEventKey(&it, key) {
+		if key >= eventUser {
+			if err := d.userAttribute(&d.m.users, &d.row.users, base, it.key); err != nil {
 				return err
 			}
 			continue
 		}
-		if seen&(1<<field) != 0 {
-			return d.duplicate(key)
+		if seen&(1<<key) != 0 {
+			return d.duplicate(it.key)
 		}
-		seen |= 1 << field
-		if null, err := d.null(); err != nil {
-			return err
-		} else if null {
+		seen |= 1 << key
+		if d.typ == jsonNull {
+			if _, err := d.null(); err != nil {
+				return err
+			}
 			continue
 		}
-		stated |= 1 << field
-		if err := d.eventValue(e, field, key); err != nil {
+		stated |= 1 << key
+		var err *MessageError
+		if key < eventKey(NumAttrs) {
+			err = d.knownAttribute(&e.Attrs, Attr(key))
+		} else {
+			err = d.eventValue(e, key, it.key)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -122,7 +84,7 @@ func (d *Decoder) rowUsers() []KeyValue {
 }
 
 // checkEvent checks what concerns more than one key.
-func (d *Decoder) checkEvent(e *Event, stated uint16) *MessageError {
+func (d *Decoder) checkEvent(e *Event, stated uint64) *MessageError {
 	const ids = 1<<eventTraceID | 1<<eventSpanID | 1<<eventParentSpanID
 	if stated&(1<<eventKind) == 0 {
 		return d.reject("event", "is required")

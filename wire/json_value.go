@@ -33,7 +33,14 @@ func (d *Decoder) knownAttribute(as *Attrs, a Attr) *MessageError {
 	}
 	switch info.Type {
 	case TypeString:
-		return d.knownString(as, a)
+		if d.typ != jsonString || a == AttrConnectionID {
+			return d.specialString(as, a)
+		}
+		_, s, err := d.str()
+		if err == nil {
+			as.SetStr(a, d.cut(s))
+		}
+		return err
 	case TypeInt:
 		i, ok, err := d.integer(info.Name, info.Min)
 		if ok {
@@ -55,7 +62,8 @@ func (d *Decoder) knownAttribute(as *Attrs, a Attr) *MessageError {
 	}
 }
 
-func (d *Decoder) knownString(as *Attrs, a Attr) *MessageError {
+// specialString decodes a connection id, and a value that is no string.
+func (d *Decoder) specialString(as *Attrs, a Attr) *MessageError {
 	name := attrInfos[a].Name
 	switch {
 	case a == AttrConnectionID:
@@ -77,15 +85,9 @@ func (d *Decoder) knownString(as *Attrs, a Attr) *MessageError {
 		}
 		as.SetStr(a, d.cut(view(raw)))
 		return nil
-	case d.typ != jsonString:
+	default:
 		return d.unexpectedNext(name, "a string")
 	}
-	_, s, err := d.str()
-	if err != nil {
-		return err
-	}
-	as.SetStr(a, d.cut(s))
-	return nil
 }
 
 // userKey checks a key that is the user's.
