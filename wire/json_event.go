@@ -40,13 +40,13 @@ func (d *Decoder) eventObject(e *Event) *MessageError {
 	base := len(d.names)
 	for key, ok := d.nextEventKey(&it, eventStart); ok; key, ok = d.nextEventKey(&it, key) {
 		if key >= eventUser {
-			if err := d.userAttribute(&d.m.users, &d.row.users, base, it.key); err != nil {
+			if err := d.userAttribute(&d.m.users, &d.row.users, base, d.keys.name(key, &it)); err != nil {
 				return err
 			}
 			continue
 		}
 		if seen&(1<<key) != 0 {
-			return d.duplicate(it.key)
+			return d.duplicate(d.keys.name(key, &it))
 		}
 		seen |= 1 << key
 		if d.typ == jsonNull {
@@ -60,7 +60,7 @@ func (d *Decoder) eventObject(e *Event) *MessageError {
 		if key < eventKey(NumAttrs) {
 			err = d.knownAttribute(&e.Attrs, Attr(key))
 		} else {
-			err = d.eventValue(e, key, it.key)
+			err = d.eventValue(e, key)
 		}
 		if err != nil {
 			return err
@@ -111,7 +111,8 @@ const (
 	whyEndLate   = "the end is after the year 2262"
 )
 
-func (d *Decoder) eventValue(e *Event, field eventKey, key string) (err *MessageError) {
+func (d *Decoder) eventValue(e *Event, field eventKey) (err *MessageError) {
+	key := eventFields[field-eventKind]
 	switch field {
 	case eventKind:
 		e.Kind, err = d.kind()
@@ -205,11 +206,17 @@ func (d *Decoder) id(key string, dst []byte) *MessageError {
 	if d.typ != jsonString {
 		return d.unexpectedNext(key, want)
 	}
-	raw, s, err := d.str()
+	// Hex digits up to a quote need no look for what else may be in a string.
+	s, end := &d.json, d.json.pos+1+2*len(dst)
+	if end < len(s.data) && s.data[end] == '"' && parseID(dst, view(s.data[s.pos+1:end])) {
+		s.pos = end + 1
+		return nil
+	}
+	raw, text, err := d.str()
 	if err != nil {
 		return err
 	}
-	if !parseID(dst, s) {
+	if !parseID(dst, text) {
 		return d.unexpected(key, want, raw)
 	}
 	return nil

@@ -87,7 +87,16 @@ func (k *eventKeys) text(key eventKey) string {
 	return ""
 }
 
-// forget lets go of the message.
+// name is a key as nextEventKey has read it.
+func (k *eventKeys) name(key eventKey, l *list) string {
+	if key == eventUnknown {
+		return l.key
+	}
+	text := k.text(key)
+	return text[1 : len(text)-1]
+}
+
+// forget lets go of the keys of a message.
 func (k *eventKeys) forget() {
 	clear(k.users[:k.count])
 	k.count = 0
@@ -112,7 +121,7 @@ func (d *Decoder) nextEventKey(l *list, last eventKey) (key eventKey, ok bool) {
 	if text == "" || end >= len(s.data) || s.data[end] != ':' || string(s.data[pos:end]) != text {
 		return d.readEventKey(l, last)
 	}
-	l.some, l.key = true, text[1:len(text)-1]
+	l.some = true
 	s.pos = end + 1
 	d.typ = s.next()
 	return key, s.pos < len(s.data) || s.fail(s.pos)

@@ -1,13 +1,18 @@
 package wire
 
-// A scanner goes over JSON that is whole in memory and known to be UTF-8. It
-// stands in the place of a library because decoding is what the receiver does
-// most: one pass, no interface, and what is read stays where it is.
+// A scanner goes over JSON that is whole in memory. It stands in the place of a
+// library because decoding is what the receiver does most: one pass, no
+// interface, and what is read stays where it is.
 type scanner struct {
 	data []byte
 	pos  int
-	bad  int // one beyond the place of the first mistake; 0: none so far
+	bad  int    // one beyond the place of the first mistake; 0: none so far
+	seen uint64 // what strings are made of, eight bytes at a time, or-ed together
 }
+
+// ascii tells whether what was read is ASCII, and needs no look at its UTF-8:
+// anything else than strings is. It is false too where a byte is near a string.
+func (s *scanner) ascii() bool { return s.seen&highBits == 0 }
 
 // jsonType is what a value is, which its first byte tells.
 type jsonType uint8

@@ -11,11 +11,13 @@ import (
 // there are escapes in it.
 func (s *scanner) str() (raw []byte, escaped, ok bool) {
 	data, start := s.data, s.pos
-	i := start + 1
+	i, seen := start+1, s.seen
 	for ; i+8 <= len(data); i += 8 {
-		if found := notPlain(binary.LittleEndian.Uint64(data[i:])); found != 0 {
+		w := binary.LittleEndian.Uint64(data[i:])
+		seen |= w
+		if found := notPlain(w); found != 0 {
 			i += bits.TrailingZeros64(found) / 8
-			if data[i] == '"' {
+			if s.seen = seen; data[i] == '"' {
 				s.pos = i + 1
 				return data[start:s.pos], false, true
 			}
@@ -35,7 +37,11 @@ func (s *scanner) strFrom(start, end int) (raw []byte, escaped, ok bool) {
 		switch data[end] {
 		case '"':
 			s.pos = end + 1
-			return data[start:s.pos], escaped, true
+			raw = data[start:s.pos]
+			for _, c := range raw {
+				s.seen |= uint64(c)
+			}
+			return raw, escaped, true
 		case '\\':
 			escaped = true
 			if end = s.escape(end + 1); s.bad != 0 {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -83,6 +84,28 @@ func TestSyntaxErrors(t *testing.T) {
 			assert.Equal(t, "invalid JSON: "+want, got.Text, before+tt.data)
 		}
 	}
+}
+
+// A byte that is no UTF-8 is found wherever it is: behind plain text and escapes,
+// in keys that are known, guessed or skipped, in front and at the end.
+func TestInvalidUTF8IsFoundAnywhere(t *testing.T) {
+	const event = `{"event":"send","time":1767225600123456789,"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736",` +
+		`"ws.message.type":"text","ws.message.size":128,"room.id":"lobby and \t more","é":["ö",true,null]}`
+	texts := append([]string{"[" + event + "," + event + "]", `{"x":{"y":["z",{}]},"events":[` + event + `],"event":"send"}`}, samples...)
+	for _, text := range texts {
+		if !utf8.ValidString(text) {
+			continue
+		}
+		for i := range len(text) + 1 {
+			for _, bad := range []string{"\xff", "\xc3"} {
+				err := decodeError(t, Limits{}, text[:i]+bad+text[i:])
+				require.ErrorIs(t, err, ErrInvalidUTF8, "%q at %d of %s", bad, i, text)
+				require.EqualError(t, err, "invalid UTF-8")
+			}
+		}
+	}
+	var d Decoder
+	require.NoError(t, d.DecodeJSON([]byte("["+event+"]"), new(Message)))
 }
 
 // plainEnd and plainInt take eight bytes at a time: wherever these begin they find the same.

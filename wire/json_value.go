@@ -117,9 +117,13 @@ func (d *Decoder) userAttribute(kvs *[]KeyValue, start *int, base int, key strin
 	if err := d.userKey(base, key); err != nil {
 		return err
 	}
-	v, err := d.value(key)
-	if err == nil && v.Type != TypeEmpty && !d.row.bad {
-		*kvs = push(*kvs, start, KeyValue{key, v})
+	// It is decoded where it stays: to hand it around costs as much as to read it.
+	*kvs = room(*kvs, start)
+	kv := &(*kvs)[len(*kvs)-1]
+	kv.Key = key
+	err := d.value(&kv.Value, key)
+	if err != nil || kv.Value.Type == TypeEmpty || d.row.bad {
+		*kvs = (*kvs)[:len(*kvs)-1]
 	}
 	return err
 }
@@ -147,50 +151,64 @@ func (d *Decoder) keyValues(name string, kvs *[]KeyValue) ([]KeyValue, *MessageE
 
 // value decodes any value that an attribute may have; null is TypeEmpty, and
 // so is one that rejected the row.
-func (d *Decoder) value(key string) (Value, *MessageError) {
+func (d *Decoder) value(v *Value, key string) (err *MessageError) {
 	switch d.typ {
 	case jsonArray:
-		return d.arrayValue(key)
+		*v, err = d.arrayValue(key)
+		return err
 	case jsonObject:
-		return Value{}, d.unexpectedNext(key, "a string, boolean, number or flat array")
+		*v = Value{}
+		return d.unexpectedNext(key, "a string, boolean, number or flat array")
 	default:
-		return d.scalar(key)
+		return d.scalar(v, key)
 	}
 }
 
 // scalar decodes a value that is no array and no object.
-func (d *Decoder) scalar(key string) (Value, *MessageError) {
+func (d *Decoder) scalar(v *Value, key string) *MessageError {
 	switch d.typ {
 	case jsonString:
 		_, s, err := d.str()
-		return StringValue(d.cut(s)), err
+		*v = StringValue(d.cut(s))
+		return err
 	case jsonNumber:
 		if i, ok := d.json.plainInt(); ok {
-			return IntValue(i), nil
+			*v = IntValue(i)
+			return nil
 		}
-		raw, numeric := d.json.number()
-		if !numeric {
-			return Value{}, d.syntax()
-		}
-		if isInteger(raw) {
-			if i, ok := parseInt(raw); ok {
-				return IntValue(i), nil
-			}
-		}
-		f, ok := parseDouble(raw)
-		if !ok {
-			return Value{}, d.unexpected(key, "a number that a double can hold", raw)
-		}
-		return DoubleValue(f), nil
+		return d.number(v, key)
 	case jsonBool:
 		b, ok := d.json.boolean()
 		if !ok {
-			return Value{}, d.syntax()
+			return d.syntax()
 		}
-		return BoolValue(b), nil
+		*v = BoolValue(b)
+		return nil
 	default: // null, or a syntax error
-		return Value{}, d.skip()
+		*v = Value{}
+		return d.skip()
 	}
+}
+
+// number decodes a number that is an integer or a double.
+func (d *Decoder) number(v *Value, key string) *MessageError {
+	*v = Value{}
+	raw, ok := d.json.number()
+	if !ok {
+		return d.syntax()
+	}
+	if isInteger(raw) {
+		if i, ok := parseInt(raw); ok {
+			*v = IntValue(i)
+			return nil
+		}
+	}
+	f, ok := parseDouble(raw)
+	if !ok {
+		return d.unexpected(key, "a number that a double can hold", raw)
+	}
+	*v = DoubleValue(f)
+	return nil
 }
 
 // arrayValue decodes a flat array of values of one type; integers among
@@ -226,8 +244,8 @@ func (d *Decoder) arrayValue(key string) (Value, *MessageError) {
 			}
 			continue
 		}
-		v, err := d.scalar(key)
-		if err != nil {
+		var v Value
+		if err := d.scalar(&v, key); err != nil {
 			return Value{}, err
 		}
 		switch {

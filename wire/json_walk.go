@@ -340,11 +340,18 @@ func (d *Decoder) endRow() bool {
 // full that alone moves to new memory: rows have slices of the rest, and append
 // would keep each memory that it grew out of besides its copies.
 func push[T any](s []T, start *int, v T) []T {
+	s = room(s, start)
+	s[len(s)-1] = v
+	return s
+}
+
+// room is push of an element that is yet to be written.
+func room[T any](s []T, start *int) []T {
 	if len(s) == cap(s) {
 		s = append(make([]T, 0, max(2*cap(s), 8)), s[*start:]...)
 		*start = 0
 	}
-	return append(s, v)
+	return s[:len(s)+1]
 }
 
 // shortened takes back what a row added, where push has not left it behind.
