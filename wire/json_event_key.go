@@ -105,20 +105,19 @@ func (k *eventKeys) forget() {
 // nextEventKey goes to the next value of an event, behind the key that was last.
 func (d *Decoder) nextEventKey(l *list, last eventKey) (key eventKey, ok bool) {
 	s := &d.json
-	pos := s.pos
+	before := s.pos
 	if l.some {
 		if !s.at(',') {
 			return d.readEventKey(l, last)
 		}
-		pos++
+		s.pos++
 	}
-	for pos < len(s.data) && s.data[pos] == ' ' {
-		pos++
-	}
+	s.byte()
 	key = d.keys.next[last]
 	text := d.keys.text(key)
-	end := pos + len(text)
-	if text == "" || end >= len(s.data) || s.data[end] != ':' || string(s.data[pos:end]) != text {
+	end := s.pos + len(text)
+	if text == "" || end >= len(s.data) || s.data[end] != ':' || string(s.data[s.pos:end]) != text {
+		s.pos = before
 		return d.readEventKey(l, last)
 	}
 	l.some = true
