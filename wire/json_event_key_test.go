@@ -72,6 +72,10 @@ func TestGuessedKeysAreChecked(t *testing.T) {
 	for _, end := range []string{``, `"`, `"a`, `"a"`, `"a":`, `"a": `} {
 		require.EqualError(t, decodeError(t, Limits{}, `[{"event":"send","a":1},{"event":"send",`+end), `[1]: invalid JSON: unexpected end`, end)
 	}
+	// The end comes before the duplicate.
+	const turns = `[{"event":"send","a":1,"b":1},{"event":"send","b":1,"a":1},{"event":"send","a":1,"b":1,"a":`
+	require.EqualError(t, decodeError(t, Limits{}, turns), `[2]: invalid JSON: unexpected end`)
+	require.EqualError(t, decodeError(t, Limits{}, turns+`1}]`), `[2].a: duplicate key`)
 }
 
 // A key of the user aliases its message, and is not looked for in the next one.
@@ -81,6 +85,9 @@ func TestGuessedKeysOfAnotherMessage(t *testing.T) {
 	data := []byte(`[{"event":"send","aaa":1},{"event":"send","aaa":1}]`)
 	require.NoError(t, d.DecodeJSON(data, &m))
 	assert.Equal(t, [guessedUsers]string{}, d.keys.users)
+	assert.Zero(t, d.keys.count)
+	assert.Equal(t, eventKind, d.keys.next[eventStart], "what is not the user's is remembered")
+	assert.Equal(t, eventUser, d.keys.next[eventKind])
 	copy(data, strings.ReplaceAll(string(data), "aaa", "bbb"))
 	require.NoError(t, d.DecodeJSON(data, &m))
 	assert.Equal(t, []KeyValue{{"bbb", IntValue(1)}}, m.Batch.Events[1].User)

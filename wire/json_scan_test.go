@@ -86,6 +86,16 @@ func TestSyntaxErrors(t *testing.T) {
 	}
 }
 
+// A character is printable or not wherever it is among eight.
+func TestIsPrintable(t *testing.T) {
+	for c := range rune(0x180) {
+		for at := range 20 {
+			s := strings.Repeat("a", at) + string(c) + strings.Repeat("~ ", 10-at/2)
+			assert.Equal(t, strconv.IsPrint(c), isPrintable(s), "%q", s)
+		}
+	}
+}
+
 // A byte that is no UTF-8 is found wherever it is: behind plain text and escapes,
 // in keys that are known, guessed or skipped, in front and at the end.
 func TestInvalidUTF8IsFoundAnywhere(t *testing.T) {

@@ -264,6 +264,8 @@ func TestRowErrors(t *testing.T) {
 		{`{"event":"ping","duration_ns":9223372036854775807}`, `duration_ns: the end is after the year 2262`},
 		{`{"event":"ping","trace_id":"00000000000000000000000000000000"}`, `trace_id: expected 32 hex digits, not all zero, got "00000000000000000000000000000000"`},
 		{`{"event":"ping","trace_id":"abc"}`, `trace_id: expected 32 hex digits, not all zero, got "abc"`},
+		{`{"event":"ping","trace_id":"4bf92f3577b34da6a3ce929d0e0e47360"}`, `trace_id: expected 32 hex digits, not all zero, got "4bf92f3577b34da6a3ce929d0e0e4736"...`},
+		{`{"event":"ping","span_id":"00f067aa0ba902b"}`, `span_id: expected 16 hex digits, not all zero, got "00f067aa0ba902b"`},
 		{`{"event":"ping","trace_id":5}`, `trace_id: expected 32 hex digits, not all zero, got 5`},
 		{`{"event":"ping","span_id":"00f067aa0ba902bx"}`, `span_id: expected 16 hex digits, not all zero, got "00f067aa0ba902bx"`},
 		{`{"event":"ping","parent_span_id":"0000000000000000"}`, `parent_span_id: expected 16 hex digits, not all zero, got "0000000000000000"`},

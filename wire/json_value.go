@@ -1,8 +1,6 @@
 package wire
 
 import (
-	"bytes"
-	"math"
 	"strconv"
 	"unicode/utf8"
 	"unsafe"
@@ -400,64 +398,4 @@ func (d *Decoder) double(key string, least float64) (f float64, ok bool, _ *Mess
 		return 0, false, d.unexpected(key, "a number of at least "+strconv.Itoa(int(least)), raw)
 	}
 	return f, true, nil
-}
-
-// isInteger tells whether a JSON number has neither fraction nor exponent.
-func isInteger(raw []byte) bool {
-	for _, c := range raw {
-		if c == '.' || c == 'e' || c == 'E' {
-			return false
-		}
-	}
-	return true
-}
-
-// parseInt reads a JSON number that is a whole one, if it is written as 128.0
-// or 1.28e2 too.
-func parseInt(raw []byte) (int64, bool) {
-	digits, negative := raw, false
-	if len(raw) > 0 && raw[0] == '-' {
-		digits, negative = raw[1:], true
-	}
-	var n uint64
-	for i, c := range digits {
-		switch {
-		case c >= '0' && c <= '9':
-			if n > (math.MaxUint64-9)/10 {
-				return parseWhole(raw)
-			}
-			n = n*10 + uint64(c-'0')
-		case c == '.' && onlyZeros(digits[i+1:]):
-			return signed(n, negative)
-		default:
-			return parseWhole(raw)
-		}
-	}
-	return signed(n, negative)
-}
-
-func onlyZeros(b []byte) bool { return len(bytes.Trim(b, "0")) == 0 }
-
-func signed(n uint64, negative bool) (int64, bool) {
-	switch {
-	case !negative:
-		return int64(n), n <= math.MaxInt64
-	default:
-		return -int64(n), n <= math.MaxInt64+1
-	}
-}
-
-// parseWhole reads a number by way of a double, which is exact up to 2^53.
-func parseWhole(raw []byte) (int64, bool) {
-	f, ok := parseDouble(raw)
-	if !ok || f != math.Trunc(f) || math.Abs(f) >= 1<<63 || isInteger(raw) {
-		return 0, false
-	}
-	return int64(f), true
-}
-
-// parseDouble reads a JSON number; false where it is beyond what a double holds.
-func parseDouble(raw []byte) (float64, bool) {
-	f, err := strconv.ParseFloat(view(raw), 64)
-	return f, err == nil
 }
