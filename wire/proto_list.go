@@ -39,10 +39,9 @@ func (p *packed) why(few string) string {
 	return few
 }
 
-const (
-	highBits    = 0x8080808080808080 // of eight bytes: set where a varint goes on
-	pairedBytes = 0x0080008000800080 // those of four varints of two bytes
-)
+// pairedBytes are the highBits of four varints of two bytes: a varint goes on
+// where its high bit is set.
+const pairedBytes = 0x0080008000800080
 
 // read reads numbers into dst, and returns those that it filled: fewer than there
 // is room for at the end, and before a mistake.
