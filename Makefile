@@ -21,6 +21,8 @@ SEED     ?=
 COLLECTOR := build/otelcol-wsstats
 DEMO      := build/demo
 TOOL      := build/wsstats
+RIVALS    := build/otelcol-bench
+COMPARE   := build/bench-compare
 LINTER    := build/bin/golangci-lint-$(GOLANGCI_VERSION)
 PEERS     := build/venv/websockets-$(WEBSOCKETS_VERSION)
 
@@ -29,8 +31,10 @@ files    = $(wildcard $(shell git ls-files -co --exclude-standard -- $(1)))
 MODULES := $(filter-out internal/tools,$(patsubst %/,%,$(dir $(call files,'*go.mod'))))
 # What the collector and the demo are made of.
 MANIFESTS := builder-config.yaml $(call files,'go.*' 'wire/go.*')
-RECEIVER  := $(call files,'*.go' 'metadata.yaml' ':!*_test.go' ':!agents' ':!cmd' ':!examples' ':!internal/e2e' ':!internal/tools')
+RECEIVER  := $(call files,'*.go' 'metadata.yaml' ':!*_test.go' ':!agents' ':!bench' ':!cmd' ':!examples' ':!internal/e2e' ':!internal/tools')
 DEMOS     := $(call files,'examples/*' 'agents/go/*' 'wire/*' ':!*_test.go')
+SINKS     := $(call files,'bench/*extension/*.go' 'bench/*exporter/*.go' ':!*_test.go')
+BENCHES   := $(call files,'bench/*' ':!*_test.go')
 TOOLS     := $(call files,'cmd/wsstats/*' 'agents/go/*' 'wire/*' ':!*_test.go')
 
 # $(call each,command) runs a command in every module.
@@ -38,7 +42,7 @@ each = @for m in $(MODULES); do echo "== $$m"; (cd "$$m" && $(1)); done
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
 setup: check $(PEERS) $(LINTER) ## check this machine; fetch what the tests and the linters need
@@ -69,6 +73,14 @@ cover: test ## the same, then build/coverage.html
 .PHONY: bench
 bench: ## run the benchmarks (BENCH=regexp)
 	$(call each,go test -run='^$$' -bench='$(BENCH)' -benchmem ./...)
+
+.PHONY: bench-compare
+bench-compare: check $(RIVALS) $(COMPARE) ## measure the receiver beside OTLP and Zipkin, 20 minutes, and write docs/benchmarks.md
+	@$(COMPARE) -collector $(RIVALS) -report docs/benchmarks.md -plots docs/benchmarks -results build/bench-compare.json
+
+.PHONY: bench-compare-short
+bench-compare-short: check $(RIVALS) $(COMPARE) ## the same in 2 minutes; fails where a ratio is far from its goal
+	@$(COMPARE) -collector $(RIVALS) -short -gate
 
 .PHONY: soak
 soak: check $(COLLECTOR) $(TOOL) ## run load with random faults for SOAK (10m), and write docs/soak.md (SEED=number)
@@ -115,6 +127,19 @@ build/distribution/main.go: $(MANIFESTS)
 $(COLLECTOR): build/distribution/main.go $(RECEIVER)
 	@echo "Building $@"
 	@cd build/distribution && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w' -o ../$(@F) .
+
+build/bench/main.go: bench/builder-config.yaml bench/go.mod $(call files,'go.*' 'wire/go.*')
+	@mkdir -p build
+	@go run go.opentelemetry.io/collector/cmd/builder@$(BUILDER_VERSION) --config bench/builder-config.yaml --skip-compilation 2> build/builder.log || { cat build/builder.log >&2; exit 1; }
+	@touch $@
+
+$(RIVALS): build/bench/main.go $(RECEIVER) $(SINKS)
+	@echo "Building $@"
+	@cd build/bench && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w' -o ../$(@F) .
+
+$(COMPARE): $(BENCHES) $(RECEIVER)
+	@echo "Building $@"
+	@mkdir -p build && go build -C bench -trimpath -buildvcs=false -o ../$@ .
 
 $(DEMO): $(DEMOS)
 	@echo "Building $@ and build/chat"
