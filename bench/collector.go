@@ -56,8 +56,7 @@ func startCollector(ctx context.Context, binary string, s *setup) (_ *collector,
 		close(c.exited)
 	}()
 	if err := c.awaitReady(ctx); err != nil {
-		_ = c.cmd.Process.Kill()
-		<-c.exited
+		c.kill()
 		return nil, fmt.Errorf("starting the collector: %w\n%s", err, c.logs.String())
 	}
 	return c, nil
@@ -95,10 +94,14 @@ func (c *collector) stop() error {
 	case <-c.exited:
 		return nil
 	case <-time.After(stopTimeout):
-		_ = c.cmd.Process.Kill()
-		<-c.exited
+		c.kill()
 		return fmt.Errorf("the collector still ran %v after SIGTERM", stopTimeout)
 	}
+}
+
+func (c *collector) kill() {
+	_ = c.cmd.Process.Kill()
+	<-c.exited
 }
 
 // memory is how much of a process is in memory, in bytes.
@@ -111,6 +114,16 @@ func (c *collector) collectGarbage(ctx context.Context) error {
 		return fmt.Errorf("collecting garbage: %w", err)
 	}
 	return body.Close()
+}
+
+// resident is the memory that the collector uses, in bytes: what is resident when
+// all garbage is collected.
+func (c *collector) resident(ctx context.Context) (float64, error) {
+	if err := c.collectGarbage(ctx); err != nil {
+		return 0, err
+	}
+	m, err := memoryOf(c.cmd.Process.Pid)
+	return float64(m.now), err
 }
 
 func (c *collector) get(ctx context.Context, address, path string) (io.ReadCloser, error) {

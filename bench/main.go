@@ -37,11 +37,14 @@ func modes() []mode {
 	return []mode{
 		{"compare", (*run).compareAll},
 		{"duty", (*run).compareDuty},
+		{"fleet", (*run).compareFleet},
+		{"slow", (*run).compareSlow},
+		{"growth", (*run).measureGrowth},
 	}
 }
 
 // shortPeers are those of which goals with a gate speak.
-const shortPeers = `^OTLP gRPC$|^OTLP gRPC \+|^wsstats (JSON|columns), .*flat$`
+const shortPeers = `^OTLP gRPC$|^OTLP gRPC \+|^wsstats (JSON|columns), (all|1 %) .*flat$`
 
 func bench(ctx context.Context, args []string) error {
 	r := &run{out: os.Stderr, began: time.Now()}

@@ -39,7 +39,7 @@ type sending struct{ began, ended time.Time }
 // loop keeps the clients of a peer busy.
 type loop struct {
 	peer   *peer
-	meter  meter
+	meter  *meter
 	conns  []client
 	stop   chan struct{}
 	wg     sync.WaitGroup
@@ -50,9 +50,9 @@ type loop struct {
 
 // startLoop connects and begins to send.
 func startLoop(ctx context.Context, p *peer) (*loop, error) {
-	l := &loop{peer: p, stop: make(chan struct{}), taken: make([][]sending, clients)}
+	l := &loop{peer: p, meter: new(meter), stop: make(chan struct{}), taken: make([][]sending, clients)}
 	for i := range clients {
-		c, err := p.dial(ctx, &l.meter, i)
+		c, err := p.dial(ctx, l.meter, i)
 		if err != nil {
 			_ = l.close()
 			return nil, fmt.Errorf("%s: %w", p.name, err)

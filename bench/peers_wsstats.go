@@ -119,13 +119,13 @@ func newScript(d *dataset, f form) (*script, error) {
 	return s, nil
 }
 
-// payload is the batch that has a number. Agents of different shifts send
+// payload is the batch that is the n-th of a session, from 1. Agents of different shifts send
 // different batches at a time.
-func (s *script) payload(seq, shift uint64) *numbered {
-	if seq <= uint64(len(s.first)) {
-		return &s.first[seq-1]
+func (s *script) payload(n, shift uint64) *numbered {
+	if n <= uint64(len(s.first)) {
+		return &s.first[n-1]
 	}
-	return &s.again[(seq-1+shift)%uint64(len(s.again))]
+	return &s.again[(n-1+shift)%uint64(len(s.again))]
 }
 
 // bytesPerEvent is what an event takes in a message when all is defined.
@@ -143,7 +143,10 @@ type agent struct {
 	conn   *websocket.Conn
 	seq    uint64 // of the last batch sent
 	shift  uint64 // of the script
+	base   uint64 // the number before that with which the script began
 	buf    []byte
+
+	windowBytes int64 // of the welcome
 }
 
 // dialAgent opens a session and declares the connections. An instance is the
@@ -192,6 +195,7 @@ func (a *agent) greet(instance string) error {
 			return err
 		}
 		if reply.Welcome != nil {
+			a.windowBytes = reply.Welcome.WindowBytes
 			break
 		}
 	}
@@ -226,7 +230,7 @@ func (a *agent) read() (wire.Reply, error) {
 // write sends the next batch.
 func (a *agent) write() error {
 	a.seq++
-	a.buf = a.script.payload(a.seq, a.shift).appendNumber(a.buf[:0], a.seq)
+	a.buf = a.script.payload(a.seq-a.base, a.shift).appendNumber(a.buf[:0], a.seq)
 	if err := a.conn.WriteMessage(a.script.form.opcode, a.buf); err != nil {
 		return fmt.Errorf("sending a batch: %w", err)
 	}

@@ -27,6 +27,15 @@ type report struct {
 
 	Compare []result `json:"compare,omitempty"`
 	Duty    []result `json:"duty,omitempty"`
+
+	Fleet []crowdResult `json:"fleet,omitempty"`
+	Slow  []slowResult  `json:"slow,omitempty"`
+
+	// Growth is of agents, then of observed connections, each in ascending order.
+	GrowthAgents      []crowdResult `json:"growth_agents,omitempty"`
+	GrowthConnections []crowdResult `json:"growth_connections,omitempty"`
+	IdlePlain         *crowdResult  `json:"idle_plain,omitempty"`
+	IdleTLS           *crowdResult  `json:"idle_tls,omitempty"`
 }
 
 // machine is where the figures come from.

@@ -37,13 +37,3 @@ func percentile(values []float64, p float64) float64 {
 	rank := int(math.Ceil(p * float64(len(sorted))))
 	return sorted[min(max(rank, 1), len(sorted))-1]
 }
-
-// slope is the increase of y for each x: the least squares line.
-func slope(x, y []float64) float64 {
-	n := float64(len(x))
-	var sx, sy, sxx, sxy float64
-	for i := range x {
-		sx, sy, sxx, sxy = sx+x[i], sy+y[i], sxx+x[i]*x[i], sxy+x[i]*y[i]
-	}
-	return (n*sxy - sx*sy) / (n*sxx - sx*sx)
-}

@@ -44,8 +44,3 @@ func TestPercentile(t *testing.T) {
 	}
 	assert.True(t, math.IsNaN(percentile(nil, 0.5)))
 }
-
-func TestSlope(t *testing.T) {
-	assert.InDelta(t, 2.5, slope([]float64{1, 2, 10}, []float64{12.5, 15, 35}), 1e-9)
-	assert.InDelta(t, 1, slope([]float64{0, 1, 2}, []float64{0, 2, 2}), 1e-9)
-}
