@@ -4,7 +4,7 @@ import "github.com/wsstats/wsstatsreceiver/wire"
 
 // place is where a derived id comes from.
 type place struct {
-	seed wire.Seed
+	seed *wire.Seed
 	n    uint64
 	slot wire.Slot
 }
@@ -34,7 +34,7 @@ func (t *Table) identifyTrace(row *Row, seq uint64) identity {
 	id.place, id.known = t.placeOnConn(row)
 	id.derivable = id.known
 	if !id.known && t.instance != "" && seq != 0 {
-		id.place = place{t.seed, seq<<16 | uint64(ev.Index), wire.SlotOther}
+		id.place = place{&t.seed, seq<<16 | uint64(ev.Index), wire.SlotOther}
 		id.derivable = true
 	}
 	id.inHandshake = t.opts.ConnectionTraces && c != nil && row.Kind != wire.KindHandshake
@@ -117,17 +117,18 @@ func (t *Table) placeOnConn(row *Row) (place, bool) {
 	}
 	switch row.Kind {
 	case wire.KindHandshake:
-		return place{c.seed, 0, wire.SlotHandshake}, true
+		return place{&c.seed, 0, wire.SlotHandshake}, true
 	case wire.KindClose:
-		return place{c.seed, 0, wire.SlotClose}, true
+		return place{&c.seed, 0, wire.SlotClose}, true
 	case wire.KindSend, wire.KindReceive, wire.KindProcess, wire.KindMessage:
 		slot, ok := dataSlot(row.Role, row.Direction)
 		switch {
 		case !ok:
 		case ev.Has(wire.AttrMessageSeq):
-			return place{c.seed, uint64(ev.Int(wire.AttrMessageSeq)), slot}, true
+			return place{&c.seed, uint64(ev.Int(wire.AttrMessageSeq)), slot}, true
 		case ev.Has(wire.AttrMessageID) && row.Kind != wire.KindMessage:
-			return place{wire.MessageSeed(c.ID, ev.Str(wire.AttrMessageID)), 0, slot}, true
+			t.messageSeed = wire.MessageSeed(c.ID, ev.Str(wire.AttrMessageID))
+			return place{&t.messageSeed, 0, slot}, true
 		}
 	case wire.KindPing, wire.KindPong:
 		byClient, ok := sentByClient(row.Role, row.Direction)
@@ -143,7 +144,7 @@ func (t *Table) placeOnConn(row *Row) (place, bool) {
 		case row.Kind == wire.KindPong:
 			slot = wire.SlotServerPong
 		}
-		return place{c.seed, uint64(ev.Int(wire.AttrMessageSeq)), slot}, true
+		return place{&c.seed, uint64(ev.Int(wire.AttrMessageSeq)), slot}, true
 	}
 	return place{}, false
 }

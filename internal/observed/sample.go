@@ -24,7 +24,10 @@ func (t *Table) sample(row *Row, b *wire.Batch, id *identity) {
 	if ev.Tracestate == "" && !sampling {
 		return
 	}
-	state := parseTracestate(ev.Tracestate)
+	var state tracestate
+	if ev.Tracestate != "" {
+		state = parseTracestate(ev.Tracestate)
+	}
 	own := ev.Parent.TraceID == (wire.TraceID{}) // else it is the parent's tracestate
 	if !own {
 		state.hasTh = false

@@ -34,7 +34,9 @@ type Table struct {
 	opts     *Options
 	instance string // "" for an anonymous one
 	seed     wire.Seed
-	conns    map[string]*Conn
+	// messageSeed is that of the message in hand, where it has an id and no ordinal.
+	messageSeed wire.Seed
+	conns       map[string]*Conn
 
 	handles []named // by Event.ConnHandle
 	message uint64  // counts calls of Resolve
