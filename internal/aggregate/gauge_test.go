@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -228,4 +229,22 @@ func TestTheGaugeGoesThroughOverflow(t *testing.T) {
 	assert.Equal(t, []string{"ws.connections.active{otel.metric.overflow=true} 1", "ws.connections.active{ws.role=client} 1"}, h.points())
 	got := h.take(session(event{kind: wire.KindClose, conn: b}, event{kind: wire.KindClose, conn: a}))
 	assert.Equal(t, []string{"ws.connections.active{otel.metric.overflow=true} 0", "ws.connections.active{ws.role=client} 0"}, got[:2])
+}
+
+// Red when: a connection looks at the labels of a resource that it does not hold (-race).
+func TestConnectionsOfTwoResources(t *testing.T) {
+	a := New(Config{Dimensions: []string{"room.id"}, Expiration: time.Nanosecond}, "", "", time.Now)
+	resources := []*observed.Resource{observed.NewResource(nil, "i1"), observed.NewResource(nil, "i2")}
+	var wg sync.WaitGroup
+	for i := range resources {
+		wg.Go(func() {
+			conn := &observed.Conn{ID: "c", User: user("room.id", "lobby")}
+			for n := range 200 { // of one, and then of the other
+				e := event{kind: wire.KindSend, dir: wire.DirectionSent, conn: conn}
+				assert.NoError(t, a.Take(&observed.Batch{Resource: resources[(i+n)%2], Rows: []observed.Row{e.row()}}, noConsume))
+				a.Flush()
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -66,7 +66,7 @@ func (r *resource) label(d *labelled, c *observed.Conn) {
 		return
 	}
 	if c != nil {
-		if l, ok := c.Labels.(*labels); ok && l.held > 0 && l.owner == r && l.text == string(d.text) {
+		if l, ok := c.Labels.(*labels); ok && l.owner == r && l.held > 0 && l.text == string(d.text) {
 			d.labels = l
 			return
 		}
