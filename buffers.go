@@ -22,19 +22,23 @@ type bufferPool struct {
 
 var buffers bufferPool
 
+// bufferSize is the capacity of a buffer of at least so many bytes.
+func bufferSize(size int) int {
+	if size > maxPooledBuffer {
+		return size
+	}
+	return 1 << bits.Len(uint(max(size, minBuffer)-1))
+}
+
 // get returns an empty buffer of at least so many bytes and, beyond minBuffer,
 // less than twice as many.
 func (p *bufferPool) get(size int) *[]byte {
-	if size > maxPooledBuffer {
-		b := make([]byte, 0, size)
-		return &b
+	if size = bufferSize(size); size <= maxPooledBuffer {
+		if b, ok := p.pools[bits.Len(uint(size))-1-minBufferBits].Get().(*[]byte); ok {
+			return b
+		}
 	}
-	size = max(size, minBuffer)
-	class := bits.Len(uint(size-1)) - minBufferBits
-	if b, ok := p.pools[class].Get().(*[]byte); ok {
-		return b
-	}
-	b := make([]byte, 0, minBuffer<<class)
+	b := make([]byte, 0, size)
 	return &b
 }
 

@@ -61,6 +61,7 @@ func (in *inbound) verdict(err error, limit int) error {
 
 // grow moves the message to a larger buffer.
 func (in *inbound) grow(size, limit int, pay func(head []byte, n int64) bool) bool {
+	size = bufferSize(size)
 	cost := int64(min(size, limit))
 	if !pay(*in.buffer, cost-in.paid) {
 		return false

@@ -150,8 +150,15 @@ func BenchmarkMemoryBlocked(b *testing.B) {
 	}
 }
 
-// Red when: messages do not wait for memory before they are translated.
+// Red when: messages do not wait for memory before they are translated, or a
+// message has more memory than it has paid for.
 func TestMemoryBlocked(t *testing.T) {
-	idle, blocked, budget := memoryHeld(t, 100, 16<<20, loads[0].list)
-	assert.Less(t, float64(blocked), 1.2*float64(idle+budget))
+	for _, load := range loads {
+		for _, agents := range []int{10, 100} {
+			t.Run(fmt.Sprintf("%s/%d", load.name, agents), func(t *testing.T) {
+				idle, blocked, budget := memoryHeld(t, agents, 16<<20, load.list)
+				assert.Less(t, float64(blocked), 1.2*float64(idle+budget))
+			})
+		}
+	}
 }
