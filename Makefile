@@ -33,8 +33,9 @@ MODULES := $(filter-out internal/tools,$(patsubst %/,%,$(dir $(call files,'*go.m
 MANIFESTS := builder-config.yaml $(call files,'go.*' 'wire/go.*')
 RECEIVER  := $(call files,'*.go' 'metadata.yaml' ':!*_test.go' ':!agents' ':!bench' ':!cmd' ':!examples' ':!internal/e2e' ':!internal/tools')
 DEMOS     := $(call files,'examples/*' 'agents/go/*' 'wire/*' ':!*_test.go')
-SINKS     := $(call files,'bench/*extension/*.go' 'bench/*exporter/*.go' ':!*_test.go')
-BENCHES   := $(call files,'bench/*' ':!*_test.go')
+# Git takes ':!*_test.go' for all of Go where the other patterns begin alike.
+SINKS     := $(call files,'bench/*extension/*.go' 'bench/*exporter/*.go' ':!bench/*_test.go')
+BENCHES   := $(call files,'bench/*' ':!bench/*_test.go')
 TOOLS     := $(call files,'cmd/wsstats/*' 'agents/go/*' 'wire/*' ':!*_test.go')
 
 # $(call each,command) runs a command in every module.

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding"
 )
@@ -138,10 +139,27 @@ func dialGRPC(address string, bodies [][]byte, m *meter, first int, compressed b
 
 // newGRPCPeer is OTLP over gRPC. Clients begin at different batches.
 func newGRPCPeer(p peer, address string, bodies [][]byte, compressed bool) peer {
-	p.dial = func(_ context.Context, m *meter, i int) (client, error) {
-		return dialGRPC(address, bodies, m, i*len(bodies)/4, compressed)
+	p.dial = func(ctx context.Context, m *meter, i int) (client, error) {
+		c, err := dialGRPC(address, bodies, m, i*len(bodies)/4, compressed)
+		if err != nil {
+			return nil, err
+		}
+		return c, c.connect(ctx)
 	}
 	return p
+}
+
+// connect waits for the connection, which the first call would make otherwise.
+func (c *grpcClient) connect(ctx context.Context) error {
+	for c.conn.Connect(); ; {
+		state := c.conn.GetState()
+		if state == connectivity.Ready {
+			return nil
+		}
+		if !c.conn.WaitForStateChange(ctx, state) {
+			return fmt.Errorf("connecting by gRPC: %w", ctx.Err())
+		}
+	}
 }
 
 // httpClient posts batches in turn over one connection.
