@@ -53,8 +53,9 @@ var protoForm = form{
 	unnumbered:  func(head []byte) bool { return wire.PeekSeqProto(head) == 0 },
 	size: func(data []byte) (objects, members int) {
 		rows, values := wire.ProtoSize(data)
-		// And those of the conventions, a byte each at the least.
-		return rows, values + min(len(data), rows*int(wire.NumAttrs))
+		// And those of the conventions, a byte each at the least. They have a place in
+		// their row, and cost a third of others.
+		return rows, values + min(len(data), rows*int(wire.NumAttrs))/3
 	},
 }
 

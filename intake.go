@@ -45,7 +45,7 @@ type incoming struct {
 	*wire.Message
 	arrival     time.Time
 	size        int   // bytes that came
-	reserved    int64 // memory that was taken for it, by translationBytes
+	reserved    int64 // memory that was taken for it, at first by translationBytes
 	tracesTaken bool  // its spans were handed on before
 }
 
@@ -68,7 +68,7 @@ func (r *wsstatsReceiver) take(ctx context.Context, a *agent, in *incoming) outc
 	a.table.Resolve(in.Message, in.arrival.UnixNano(), resolved)
 
 	out := outcome{rejected: b.Rejected}
-	paid, err := r.payRest(in, resolved)
+	paid, err := r.settle(in, resolved)
 	defer r.budget.Release(paid)
 	if out.fail(err) {
 		r.refused(ctx, a, in.arrival, out)

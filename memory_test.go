@@ -156,7 +156,7 @@ func TestMemoryBlocked(t *testing.T) {
 	for _, load := range loads {
 		for _, agents := range []int{10, 100} {
 			t.Run(fmt.Sprintf("%s/%d", load.name, agents), func(t *testing.T) {
-				idle, blocked, budget := memoryHeld(t, agents, 16<<20, load.list)
+				idle, blocked, budget := memoryHeld(t, agents, 32<<20, load.list)
 				assert.Less(t, float64(blocked), 1.2*float64(idle+budget))
 			})
 		}

@@ -66,7 +66,8 @@ func (e *endpoint) post(w http.ResponseWriter, req *http.Request) {
 		}
 		return
 	}
-	defer r.inHand.end(size)
+	message := &incoming{size: len(data), reserved: size}
+	defer func() { r.inHand.end(message.reserved) }()
 	m := messagePool.Get().(*wire.Message)
 	defer putMessage(m)
 	began := time.Now()
@@ -83,7 +84,8 @@ func (e *endpoint) post(w http.ResponseWriter, req *http.Request) {
 	}
 	a := r.newAgent("")
 	a.session = false
-	out := r.take(req.Context(), a, &incoming{Message: m, arrival: r.now(), size: len(data), reserved: size})
+	message.Message, message.arrival = m, r.now()
+	out := r.take(req.Context(), a, message)
 	r.noteProcessed(req.Context(), began, out)
 	_, why := out.refusal()
 	switch {

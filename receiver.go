@@ -75,13 +75,13 @@ func newReceiver(cfg *Config, set receiver.Settings) (*wsstatsReceiver, error) {
 		logger:    set.Logger,
 		threshold: wire.ThresholdFromRatio(cfg.Traces.Sampling.Ratio),
 		budget:    delivery.NewBudget(int64(cfg.Delivery.BudgetBytes)),
-		inHand:    newTranslations(int64(cfg.Delivery.BudgetBytes)),
 		stop:      make(chan struct{}),
 		now:       time.Now,
 		random:    func(b []byte) { _, _ = crand.Read(b) }, // never fails
 
 		writeTimeout: defaultWriteTimeout,
 	}
+	r.inHand = newTranslations(r.budget)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	var err error
 	if r.telemetry, err = metadata.NewTelemetryBuilder(set.TelemetrySettings); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"go.opentelemetry.io/collector/consumer/consumererror"
 
+	"github.com/wsstats/wsstatsreceiver/internal/delivery"
 	"github.com/wsstats/wsstatsreceiver/internal/observed"
 	"github.com/wsstats/wsstatsreceiver/wire"
 )
@@ -17,11 +18,12 @@ import (
 // and the stack of the goroutine that waits. These are measured with
 // TestTranslationBytes, and rounded up.
 const (
-	bytesPerMessage = 20 << 10
-	bytesPerRow     = 960 // an event, a connection or a stat
-	bytesPerSpan    = 576
-	bytesPerMember  = 240 // an attribute, or an element of an array
-	minTranslations = 1 << 20
+	bytesPerMessage   = 24 << 10
+	bytesPerRow       = 960 // an event, a connection or a stat
+	bytesPerUser      = 160 // an attribute of the user, an element of an array or a link, as decoded
+	bytesPerSpan      = 448
+	bytesPerAttribute = 80 // of a span, or an element of an array
+	minTranslations   = 1 << 20
 )
 
 // overMemory is that a message becomes more than there may be of all together.
@@ -36,10 +38,12 @@ var (
 // are in the pipeline. Others wait as they came, which the byte budget is for,
 // and first come, first served. Whoever waits costs no goroutine.
 type translations struct {
-	share int64
+	share  int64
+	budget *delivery.Budget
 
 	mu      sync.Mutex
 	held    int64
+	lent    int64     // by the budget: what is held beyond the share
 	waiting list.List // of *turn
 }
 
@@ -50,26 +54,50 @@ type turn struct {
 	place *list.Element
 }
 
-// newTranslations sets aside an eighth of the byte budget, beyond it.
-func newTranslations(budget int64) *translations {
-	return &translations{share: max(budget/8, minTranslations)}
+// newTranslations sets aside an eighth of the byte budget, beyond it. As long as
+// half of the budget is free, it lends what more is needed: a pipeline that takes
+// its time then has more messages in hand at once.
+func newTranslations(budget *delivery.Budget) *translations {
+	return &translations{share: max(budget.Limit()/8, minTranslations), budget: budget}
 }
 
 // begin takes memory for a message that becomes so many bytes, which end gives
 // back. Where there is none it returns a turn, and take is called later. A
-// message that needs more than there is in all goes alone, and pays the rest
-// when it is known (payRest).
+// message that needs more than the share goes alone, and pays the rest when it
+// is known (settle).
 func (t *translations) begin(bytes int64, take func()) *turn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	bytes = min(bytes, t.share)
-	if t.waiting.Len() == 0 && t.held+bytes <= t.share {
-		t.held += bytes
+	if t.waiting.Len() == 0 && t.hold(bytes) {
 		return nil
 	}
 	next := &turn{bytes: bytes, take: take}
 	next.place = t.waiting.PushBack(next)
 	return next
+}
+
+// hold takes memory, if there is any. Nothing is lent to a message that goes
+// alone: several of them would keep each other from the rest that they need. The
+// caller holds t.mu.
+func (t *translations) hold(bytes int64) bool {
+	if more := t.held + bytes - t.share - t.lent; more > 0 {
+		if bytes == t.share || !t.budget.AcquireHalf(more) {
+			return false
+		}
+		t.lent += more
+	}
+	t.held += bytes
+	return true
+}
+
+// drop gives memory back, first what the budget has lent. The caller holds t.mu.
+func (t *translations) drop(bytes int64) {
+	t.held -= bytes
+	if back := t.lent - max(0, t.held-t.share); back > 0 {
+		t.lent -= back
+		t.budget.Release(back)
+	}
 }
 
 // force takes memory whether there is any or not.
@@ -94,7 +122,7 @@ func (t *translations) cancel(waiting *turn) bool {
 
 func (t *translations) end(bytes int64) {
 	t.mu.Lock()
-	t.held -= min(bytes, t.share)
+	t.drop(min(bytes, t.share))
 	t.serve()
 }
 
@@ -104,10 +132,9 @@ func (t *translations) serve() {
 	var served []*turn
 	for e := t.waiting.Front(); e != nil; e = t.waiting.Front() {
 		next := e.Value.(*turn)
-		if t.held+next.bytes > t.share {
+		if !t.hold(next.bytes) {
 			break
 		}
-		t.held += next.bytes
 		t.waiting.Remove(e)
 		next.place = nil
 		served = append(served, next)
@@ -140,21 +167,23 @@ func (t *translations) wait(ctx context.Context, bytes int64) error {
 // what its events inherit.
 func (f *form) translationBytes(data []byte) int64 {
 	rows, members := f.size(data)
-	return translationBytes(len(data), rows, rows, members)
+	return int64(bytesPerMessage+len(data)) + int64(rows)*(bytesPerRow+bytesPerSpan) + int64(members)*(bytesPerUser+bytesPerAttribute)
 }
 
-func translationBytes(size, rows, spans, members int) int64 {
-	return int64(bytesPerMessage + size + rows*bytesPerRow + spans*bytesPerSpan + members*bytesPerMember)
-}
-
-// payRest pays out of the byte budget for what a message has become beyond the
-// memory that was taken for it by its size: because it is larger than the share,
-// or its events inherit much. It returns what it has paid.
-func (r *wsstatsReceiver) payRest(in *incoming, resolved *observed.Resolved) (int64, error) {
+// settle brings the memory that was taken for a message by its size to what it
+// has become. What it does not need, as most of its events may not be sampled,
+// others have. What it needs beyond, because it is larger than the share or its
+// events inherit much, is paid out of the byte budget, and returned.
+func (r *wsstatsReceiver) settle(in *incoming, resolved *observed.Resolved) (paid int64, err error) {
 	b := &in.Batch
-	rest := translationBytes(in.size, len(b.Events)+len(b.Connections)+len(b.Stats), resolved.Spans, resolved.Members) - min(in.reserved, r.inHand.share)
+	need := int64(bytesPerMessage+in.size) + int64(len(b.Events)+len(b.Connections)+len(b.Stats))*bytesPerRow +
+		int64(resolved.Users)*bytesPerUser + int64(resolved.Spans)*bytesPerSpan + int64(resolved.Attributes)*bytesPerAttribute
+	held := min(in.reserved, r.inHand.share)
+	rest := need - held
 	switch {
 	case rest <= 0:
+		r.inHand.end(held - need)
+		in.reserved = need
 		return 0, nil
 	case rest > r.budget.Limit():
 		return 0, errOverMemory

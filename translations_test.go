@@ -12,11 +12,49 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componenttest"
 
+	"github.com/wsstats/wsstatsreceiver/internal/delivery"
 	"github.com/wsstats/wsstatsreceiver/wire"
 )
 
+// spent is a line whose budget lends nothing.
+func spent() *translations {
+	budget := delivery.NewBudget(8 << 20)
+	budget.Acquire(budget.Limit() / 2)
+	return newTranslations(budget)
+}
+
+// Red when: what the budget has lent is not given back, or more than half is.
+func TestTranslationsBorrow(t *testing.T) {
+	budget := delivery.NewBudget(16 << 20)
+	tr := newTranslations(budget)
+	mib := int64(1 << 20)
+	for i := range int64(10) { // 2 MiB of its own, and 8 of the budget's
+		require.Nil(t, tr.begin(mib, nil))
+		assert.Equal(t, max(0, i-1)*mib, budget.Used())
+	}
+	taken := false
+	waiting := tr.begin(mib, func() { taken = true })
+	require.NotNil(t, waiting, "half of the budget is for messages that wait")
+	tr.end(mib)
+	assert.True(t, taken)
+	assert.Equal(t, 8*mib, budget.Used())
+	for range 8 {
+		tr.end(mib)
+	}
+	assert.Zero(t, budget.Used(), "what is lent is given back first")
+	assert.Equal(t, 2*mib, tr.held)
+	alone := false
+	require.NotNil(t, tr.begin(1<<30, func() { alone = true }), "nothing is lent to what needs more than the share")
+	tr.end(mib)
+	assert.False(t, alone)
+	tr.end(mib)
+	assert.True(t, alone)
+	tr.end(1 << 30)
+	assert.True(t, tr.idle())
+}
+
 func TestTranslations(t *testing.T) {
-	tr := newTranslations(8 << 20)
+	tr := spent()
 	require.EqualValues(t, 1<<20, tr.share, "an eighth")
 	var taken []string
 	begin := func(name string, bytes int64) *turn {
@@ -57,7 +95,7 @@ func TestTranslations(t *testing.T) {
 
 // What is given up in front of the line lets those behind it on.
 func TestTranslationsCancelledInFront(t *testing.T) {
-	tr := newTranslations(8 << 20)
+	tr := spent()
 	tr.force(tr.share / 2)
 	large := tr.begin(tr.share, func() { t.Error("given up") })
 	taken := false
@@ -67,7 +105,7 @@ func TestTranslationsCancelledInFront(t *testing.T) {
 }
 
 func TestTranslationsWait(t *testing.T) {
-	tr := newTranslations(8 << 20)
+	tr := spent()
 	require.NoError(t, tr.wait(t.Context(), tr.share))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
@@ -83,13 +121,17 @@ func TestTranslationsWait(t *testing.T) {
 	assert.Zero(t, tr.held)
 }
 
-// occupied is a receiver whose memory for translation is taken, until the test
-// gives it back.
+// occupied is a receiver whose memory for translation is taken, and what the
+// budget lends, until the test gives it back.
 func occupied(t *testing.T, o testOptions) (r *testReceiver, give func()) {
 	t.Helper()
 	r = startReceiver(t, o)
 	r.inHand.force(r.inHand.share)
-	return r, func() { r.inHand.end(r.inHand.share) }
+	require.True(t, r.budget.Acquire(r.budget.Limit()/2))
+	return r, func() {
+		r.budget.Release(r.budget.Limit() / 2)
+		r.inHand.end(r.inHand.share)
+	}
 }
 
 // inLine waits until so many wait for memory.
@@ -132,7 +174,7 @@ func lastAck(a *testAgent, seq uint64) uint64 {
 func (t *translations) idle() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.held == 0 && t.waiting.Len() == 0
+	return t.held == 0 && t.lent == 0 && t.waiting.Len() == 0
 }
 
 // An agent that is gone is no reason to lose what it sent.
@@ -220,7 +262,7 @@ func TestPostThatIsGivenUpWhileItWaits(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
 	r.inLine(0)
-	require.Eventually(t, func() bool { return r.budget.Used() == 0 }, waitFor, pollEvery)
+	require.Eventually(t, func() bool { return r.budget.Used() == r.budget.Limit()/2 }, waitFor, pollEvery)
 	assert.Zero(t, shown(t, tel, `refused_requests{refusal="shutdown"}`))
 	give()
 }
@@ -229,7 +271,7 @@ func TestPostThatIsGivenUpWhileItWaits(t *testing.T) {
 func (r *wsstatsReceiver) setAside() int64 {
 	r.inHand.mu.Lock()
 	defer r.inHand.mu.Unlock()
-	return r.inHand.held + r.budget.Used()
+	return r.inHand.held - r.inHand.lent + r.budget.Used()
 }
 
 // rests are messages that become more than they look like, or than the share.
@@ -339,4 +381,20 @@ func testTranslationBytes(t *testing.T, e encoding) {
 			close(sink.release)
 		})
 	}
+}
+
+// Red when: what sampling leaves out keeps memory that others wait for.
+func TestWhatAMessageDoesNotNeedOthersHave(t *testing.T) {
+	r := startReceiver(t, testOptions{config: func(cfg *Config) { cfg.Traces.Sampling.Ratio = 0 }})
+	message := []byte("{" + loads[0].list)
+	size := jsonForm.translationBytes(message)
+	require.Nil(t, r.inHand.begin(size, nil))
+	m := new(wire.Message)
+	require.NoError(t, jsonForm.decode(r.newDecoder(), message, m))
+	in := &incoming{Message: m, arrival: r.now(), size: len(message), reserved: size}
+	require.NoError(t, r.take(t.Context(), r.newAgent(""), in).err)
+	assert.Less(t, in.reserved, size/2)
+	assert.Equal(t, in.reserved, r.inHand.held)
+	r.inHand.end(in.reserved)
+	assert.True(t, r.inHand.idle())
 }

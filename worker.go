@@ -46,7 +46,7 @@ func (s *session) work() {
 		it.reserved = size
 		s.handle(&it, decoder, m)
 		putMessage(m)
-		s.r.inHand.end(size)
+		s.r.inHand.end(it.reserved)
 		s.mu.Lock()
 		s.give(&it)
 		more := len(s.queue) > 0
@@ -337,7 +337,9 @@ func (s *session) declareOnly(it *item, m *wire.Message) {
 
 func (s *session) take(it *item, m *wire.Message, tracesTaken bool) outcome {
 	began := time.Now()
-	out := s.r.take(s.ctx, s.agent, &incoming{m, it.arrival, len(it.data), it.reserved, tracesTaken})
+	in := &incoming{m, it.arrival, len(it.data), it.reserved, tracesTaken}
+	out := s.r.take(s.ctx, s.agent, in)
+	it.reserved = in.reserved
 	s.r.noteProcessed(s.ctx, began, out)
 	if out.err == nil {
 		s.r.noteDropped(s.ctx, out.rejected.Count, droppedRejected)

@@ -20,6 +20,15 @@ func (b *Budget) Acquire(n int64) bool {
 	return true
 }
 
+// AcquireHalf is Acquire for what can wait as long as half of the bytes are taken.
+func (b *Budget) AcquireHalf(n int64) bool {
+	if b.used.Add(n) > b.limit/2 {
+		b.used.Add(-n)
+		return false
+	}
+	return true
+}
+
 // minReserve is the least that is set aside.
 const minReserve = 64 << 10
 

@@ -52,6 +52,16 @@ func TestBudgetIsNeverExceeded(t *testing.T) {
 	assert.Zero(t, b.Used())
 }
 
+func TestBudgetHalf(t *testing.T) {
+	b := NewBudget(10)
+	assert.True(t, b.AcquireHalf(5))
+	assert.False(t, b.AcquireHalf(1))
+	assert.True(t, b.Acquire(5))
+	b.Release(7)
+	assert.True(t, b.AcquireHalf(2))
+	assert.EqualValues(t, 5, b.Used())
+}
+
 func TestBudgetReserve(t *testing.T) {
 	const limit = 8 << 20
 	b := NewBudget(limit)

@@ -20,9 +20,10 @@ type Resolved struct {
 	// Spans is how many rows are kept, Groups the connections that they are on.
 	Spans  int
 	Groups []Group
-	// Members is how many attributes and elements of arrays the rows state, and
-	// those that are kept inherit besides.
-	Members int
+	// Users is how many attributes of the user, elements of arrays and links the
+	// rows have, Attributes how many attributes and elements of arrays their spans
+	// have at the most, with what they inherit and what follows.
+	Users, Attributes int
 	// TimesAdjusted counts events from the future that were set to the arrival time.
 	TimesAdjusted int
 	// Rejected are rows that decoding could not know to be wrong.
@@ -119,12 +120,17 @@ func (t *Table) resolve(m *wire.Message, ev *wire.Event, arrival int64, out *Res
 		t.open(row)
 	}
 	out.Kinds[ev.Kind]++
-	out.Members += ev.Len() + members(ev.User)
+	users := members(ev.User)
 	for i := range ev.Links {
-		out.Members += 1 + members(ev.Links[i].Attributes)
+		users += 1 + members(ev.Links[i].Attributes)
 	}
+	out.Users += users
 	if row.Keep {
 		out.Spans++
+		out.Attributes += ev.Len() + users + 2 // and the direction, and the class or the protocol
+		if row.LinkHandshake {
+			out.Attributes += linkAttributes
+		}
 		row.Group = t.group(row.Conn, out)
 	}
 }
@@ -134,7 +140,7 @@ func (t *Table) group(c *Conn, out *Resolved) int {
 	g := &t.alone
 	if c != nil {
 		g = &c.grouped
-		out.Members += c.members
+		out.Attributes += c.members + 5 // of the conventions
 	}
 	if g.message != t.message {
 		*g = grouped{len(out.Groups), t.message}
@@ -143,6 +149,9 @@ func (t *Table) group(c *Conn, out *Resolved) int {
 	out.Groups[g.group].Spans++
 	return g.group
 }
+
+// linkAttributes is how many attributes take as much as the link to a handshake.
+const linkAttributes = 3
 
 // members counts attributes and the elements of their arrays.
 func members(kvs []wire.KeyValue) int {
