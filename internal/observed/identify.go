@@ -18,6 +18,7 @@ func (p place) span(kind wire.Kind, role wire.Role) wire.SpanID {
 // identity is what the ids of a row follow from.
 type identity struct {
 	place
+	pending     bool // the trace was stated, and the rest is not worked out yet
 	known       bool // place is on a connection
 	derivable   bool // place is anywhere
 	inHandshake bool // the row is in its connection's trace
@@ -26,37 +27,53 @@ type identity struct {
 	derived bool
 }
 
-// identifyTrace sets the trace of a row. What else there is to know of its span
-// comes when it is sure that there is one (identifySpan).
-func (t *Table) identifyTrace(row *Row, seq uint64) identity {
-	ev, c := row.Event, row.Conn
-	var id identity
-	id.place, id.known = t.placeOnConn(row)
-	id.derivable = id.known
-	if !id.known && t.instance != "" && seq != 0 {
-		id.place = place{&t.seed, seq<<16 | uint64(ev.Index), wire.SlotOther}
-		id.derivable = true
+// identifyTrace sets the trace of a row, which is all that sampling by message
+// needs. What else there is to know of its span comes when it is sure that there
+// is one (identifySpan). The identity is not returned: to copy it for each event
+// costs more than to fill it.
+func (t *Table) identifyTrace(row *Row, seq uint64, id *identity) {
+	ev := row.Event
+	stated := ev.TraceID
+	if stated == (wire.TraceID{}) {
+		stated = ev.Parent.TraceID
 	}
-	id.inHandshake = t.opts.ConnectionTraces && c != nil && row.Kind != wire.KindHandshake
-	id.derived = id.derivable || id.inHandshake
-
-	switch {
-	case id.inHandshake:
-		row.TraceID, _ = t.handshakeTrace(c)
-	case id.derivable:
-		row.TraceID = id.trace()
-	default:
+	if stated != (wire.TraceID{}) {
+		row.TraceID = stated
+		if !t.opts.ConnectionScope {
+			id.pending = true
+			return
+		}
+	}
+	t.derive(row, seq, id)
+	if stated == (wire.TraceID{}) && !id.derived {
 		row.TraceID = t.randomTrace()
 	}
-	switch {
-	case ev.TraceID != (wire.TraceID{}):
-		id.derived = id.derived && ev.TraceID == row.TraceID
-		row.TraceID = ev.TraceID
-	case ev.Parent.TraceID != (wire.TraceID{}):
-		id.derived = id.derived && ev.Parent.TraceID == row.TraceID
-		row.TraceID = ev.Parent.TraceID
+}
+
+// derive finds out where the ids of a row come from, and its trace unless that is
+// stated.
+func (t *Table) derive(row *Row, seq uint64, id *identity) {
+	t.placeOnConn(row, id)
+	id.derivable = id.known
+	if !id.known && t.instance != "" && seq != 0 {
+		id.place = place{&t.seed, seq<<16 | uint64(row.Event.Index), wire.SlotOther}
+		id.derivable = true
 	}
-	return id
+	id.inHandshake = t.opts.ConnectionTraces && row.Conn != nil && row.Kind != wire.KindHandshake
+	id.derived = id.derivable || id.inHandshake
+	if !id.derived {
+		return
+	}
+	var trace wire.TraceID
+	if id.inHandshake {
+		trace, _ = t.handshakeTrace(row.Conn)
+	} else {
+		trace = id.trace()
+	}
+	if row.TraceID == (wire.TraceID{}) {
+		row.TraceID = trace
+	}
+	id.derived = row.TraceID == trace
 }
 
 // sharedTrace tells whether both ends know the trace that they derive.
@@ -65,8 +82,11 @@ func (id *identity) sharedTrace(row *Row) bool {
 }
 
 // identifySpan sets the span, its parent and its link.
-func (t *Table) identifySpan(row *Row, id *identity) {
+func (t *Table) identifySpan(row *Row, seq uint64, id *identity) {
 	ev, c := row.Event, row.Conn
+	if id.pending {
+		t.derive(row, seq, id)
+	}
 	switch {
 	case ev.SpanID != (wire.SpanID{}):
 		row.SpanID = ev.SpanID
@@ -109,26 +129,27 @@ func (t *Table) handshakeTrace(c *Conn) (wire.TraceID, wire.SpanID) {
 	return c.seed.TraceID(0, wire.SlotHandshake), wire.SpanID{}
 }
 
-// placeOnConn is the event's place on its connection, false where it has none.
-func (t *Table) placeOnConn(row *Row) (place, bool) {
+// placeOnConn sets the event's place on its connection, where it has one.
+func (t *Table) placeOnConn(row *Row, id *identity) {
 	c, ev := row.Conn, row.Event
 	if c == nil {
-		return place{}, false
+		return
 	}
+	n := uint64(ev.Int(wire.AttrMessageSeq))
 	switch row.Kind {
 	case wire.KindHandshake:
-		return place{&c.seed, 0, wire.SlotHandshake}, true
+		id.place, id.known = place{&c.seed, 0, wire.SlotHandshake}, true
 	case wire.KindClose:
-		return place{&c.seed, 0, wire.SlotClose}, true
+		id.place, id.known = place{&c.seed, 0, wire.SlotClose}, true
 	case wire.KindSend, wire.KindReceive, wire.KindProcess, wire.KindMessage:
 		slot, ok := dataSlot(row.Role, row.Direction)
 		switch {
 		case !ok:
 		case ev.Has(wire.AttrMessageSeq):
-			return place{&c.seed, uint64(ev.Int(wire.AttrMessageSeq)), slot}, true
+			id.place, id.known = place{&c.seed, n, slot}, true
 		case ev.Has(wire.AttrMessageID) && row.Kind != wire.KindMessage:
 			t.messageSeed = wire.MessageSeed(c.ID, ev.Str(wire.AttrMessageID))
-			return place{&t.messageSeed, 0, slot}, true
+			id.place, id.known = place{&t.messageSeed, 0, slot}, true
 		}
 	case wire.KindPing, wire.KindPong:
 		byClient, ok := sentByClient(row.Role, row.Direction)
@@ -144,9 +165,8 @@ func (t *Table) placeOnConn(row *Row) (place, bool) {
 		case row.Kind == wire.KindPong:
 			slot = wire.SlotServerPong
 		}
-		return place{&c.seed, uint64(ev.Int(wire.AttrMessageSeq)), slot}, true
+		id.place, id.known = place{&c.seed, n, slot}, true
 	}
-	return place{}, false
 }
 
 func dataSlot(role wire.Role, dir wire.Direction) (wire.Slot, bool) {

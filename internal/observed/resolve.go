@@ -111,9 +111,10 @@ func (t *Table) resolve(m *wire.Message, ev *wire.Event, arrival int64, out *Res
 
 	if t.opts.Traces && !(m.Batch.HasThreshold && ev.Unsampled) {
 		row.Keep = true
-		id := t.identifyTrace(row, m.Batch.Seq)
+		var id identity
+		t.identifyTrace(row, m.Batch.Seq, &id)
 		if t.sample(row, &m.Batch, &id); row.Keep {
-			t.identifySpan(row, &id)
+			t.identifySpan(row, m.Batch.Seq, &id)
 		}
 	}
 	if row.Kind == wire.KindHandshake && !row.Refused && row.Conn != nil {
