@@ -16,6 +16,8 @@ type attributeNames struct {
 	own [wire.NumAttrs]string
 	// twin is the name of the stable semantic conventions, "" where there is none or it is not asked for.
 	twin [wire.NumAttrs]string
+	// twice are the attributes that are written under both names, as Attrs.Mask has them.
+	twice uint64
 	// protocol says that network.protocol.name is written.
 	protocol bool
 }
@@ -44,6 +46,8 @@ func newAttributeNames(c Conventions) attributeNames {
 		n.twin[a] = twin
 		if c == ConventionsSemconv {
 			n.own[a] = ""
+		} else {
+			n.twice |= 1 << a
 		}
 	}
 	return n
@@ -61,21 +65,58 @@ func (n *attributeNames) written(key string) bool {
 	return false
 }
 
-// attributeWriter writes attributes of spans and scopes. It notes them first,
-// so that their map is made in its size, and once: growing it, and looking for
-// each key in it, costs as much as the attributes do.
+// attributeWriter writes attributes of spans and scopes. Their maps are made in
+// their size, and once: growing them, and looking for each key in them, costs as
+// much as the attributes do.
 type attributeWriter struct {
 	names         *attributeNames
 	allowURLQuery bool
-	noted         []wire.KeyValue
 	pairs         xpdata.MapBuilder
 	texts         texts
+}
+
+// size is how many attributes a span gets, or a few more: what an event states
+// though it could inherit it counts twice.
+func (w *attributeWriter) size(row *observed.Row, scoped bool) int {
+	ev := row.Event
+	n := ev.Len() + bits.OnesCount64(ev.Mask()&w.names.twice) + len(ev.User)
+	if row.Direction != wire.DirectionUnknown && !ev.Has(wire.AttrDirection) {
+		n++
+	}
+	if row.CloseClass != "" && !ev.Has(wire.AttrCloseClass) {
+		n++
+	}
+	if scoped {
+		return n
+	}
+	return n + w.shared(row.Conn)
+}
+
+// shared is how many attributes the spans of a connection have in common, beside
+// its id.
+func (w *attributeWriter) shared(c *observed.Conn) (n int) {
+	if w.names.protocol {
+		n++
+	}
+	if c == nil {
+		return n
+	}
+	for _, stated := range [...]bool{c.URL != "", c.Protocol != "", c.RoleText != "", c.PeerIP != "", c.HasPort} {
+		if stated {
+			n++
+		}
+	}
+	if w.names.twice != 0 {
+		n += 3 // the URL, the address and the port
+	}
+	return n + len(c.User)
 }
 
 // event writes what the event states, then what it inherits from its connection
 // unless the scope says that, and then what follows from both.
 func (w *attributeWriter) event(row *observed.Row, scoped bool, dst pcommon.Map) {
 	ev, c := row.Event, row.Conn
+	w.pairs.EnsureCapacity(w.size(row, scoped))
 	for left := ev.Mask(); left != 0; left &= left - 1 {
 		w.stated(row, wire.Attr(bits.TrailingZeros64(left)), scoped)
 	}
@@ -84,28 +125,28 @@ func (w *attributeWriter) event(row *observed.Row, scoped bool, dst pcommon.Map)
 	}
 	switch row.Direction {
 	case wire.DirectionSent:
-		w.noteStr("ws.direction", "sent")
+		w.putStr("ws.direction", "sent")
 	case wire.DirectionReceived:
-		w.noteStr("ws.direction", "received")
+		w.putStr("ws.direction", "received")
 	case wire.DirectionOther:
-		w.noteStr("ws.direction", w.texts.clone(ev.Str(wire.AttrDirection)))
+		w.putStr("ws.direction", w.texts.clone(ev.Str(wire.AttrDirection)))
 	case wire.DirectionUnknown:
 	}
 	if row.CloseClass != "" {
-		w.noteStr("ws.close.class", row.CloseClass)
+		w.putStr("ws.close.class", row.CloseClass)
 	}
 	if w.names.protocol && !scoped {
-		w.noteStr(protocolName, "websocket")
+		w.putStr(protocolName, "websocket")
 	}
 	for _, kv := range ev.User {
 		if !w.names.written(kv.Key) {
-			w.note(w.texts.clone(kv.Key), w.texts.cloneValue(kv.Value))
+			w.put(w.texts.clone(kv.Key), w.texts.cloneValue(kv.Value))
 		}
 	}
-	w.write(dst)
+	w.pairs.UnsafeIntoMap(dst)
 }
 
-// stated notes one attribute of the event.
+// stated writes one attribute of the event.
 func (w *attributeWriter) stated(row *observed.Row, a wire.Attr, scoped bool) {
 	ev, c := row.Event, row.Conn
 	switch a {
@@ -129,7 +170,7 @@ func (w *attributeWriter) stated(row *observed.Row, a wire.Attr, scoped bool) {
 	}
 }
 
-// inherited notes what the connection states and the event does not; nil is an
+// inherited writes what the connection states and the event does not; nil is an
 // event that states nothing.
 func (w *attributeWriter) inherited(ev *wire.Event, c *observed.Conn) {
 	inherit := func(a wire.Attr, s string) {
@@ -146,19 +187,20 @@ func (w *attributeWriter) inherited(ev *wire.Event, c *observed.Conn) {
 	}
 	for _, kv := range c.User {
 		if !w.names.written(kv.Key) && (ev == nil || !has(ev.User, kv.Key)) {
-			w.note(kv.Key, kv.Value)
+			w.put(kv.Key, kv.Value)
 		}
 	}
 }
 
 // connection writes what all events of a connection have, for its scope.
 func (w *attributeWriter) connection(c *observed.Conn, dst pcommon.Map) {
+	w.pairs.EnsureCapacity(1 + w.shared(c))
 	w.known(wire.AttrConnectionID, wire.StringValue(c.ID))
 	w.inherited(nil, c)
 	if w.names.protocol {
-		w.noteStr(protocolName, "websocket")
+		w.putStr(protocolName, "websocket")
 	}
-	w.write(dst)
+	w.pairs.UnsafeIntoMap(dst)
 }
 
 func has(kvs []wire.KeyValue, key string) bool {
@@ -170,46 +212,36 @@ func has(kvs []wire.KeyValue, key string) bool {
 	return false
 }
 
-// httpURL notes http.url, whose twin url.full is ws.url's where there is one.
+// httpURL writes http.url, whose twin url.full is ws.url's where there is one.
 func (w *attributeWriter) httpURL(url string, hasWSURL bool) {
 	twin := w.names.twin[wire.AttrHTTPURL]
 	if hasWSURL {
 		twin = ""
 	}
 	if own := w.names.own[wire.AttrHTTPURL]; own != "" || twin == "" {
-		w.noteStr(wire.AttrHTTPURL.String(), url)
+		w.putStr(wire.AttrHTTPURL.String(), url)
 	}
 	if twin != "" {
-		w.noteStr(twin, url)
+		w.putStr(twin, url)
 	}
 }
 
-// known notes an attribute of the conventions under its names.
+// known writes an attribute of the conventions under its names.
 func (w *attributeWriter) known(a wire.Attr, v wire.Value) {
 	if own := w.names.own[a]; own != "" {
-		w.note(own, v)
+		w.put(own, v)
 	}
 	if twin := w.names.twin[a]; twin != "" {
-		w.note(twin, v)
+		w.put(twin, v)
 	}
 }
 
-func (w *attributeWriter) noteStr(key, s string) { w.note(key, wire.StringValue(s)) }
-
-// note notes an attribute whose strings are owned, and whose key is no other's.
-func (w *attributeWriter) note(key string, v wire.Value) {
-	w.noted = append(w.noted, wire.KeyValue{Key: key, Value: v})
+// put writes an attribute whose strings are owned, and whose key is no other's.
+func (w *attributeWriter) put(key string, v wire.Value) {
+	observed.SetValue(w.pairs.AppendEmpty(key), &v)
 }
 
-// write makes the map of what was noted.
-func (w *attributeWriter) write(dst pcommon.Map) {
-	w.pairs.EnsureCapacity(len(w.noted))
-	for i := range w.noted {
-		observed.SetValue(w.pairs.AppendEmpty(w.noted[i].Key), &w.noted[i].Value)
-	}
-	w.pairs.UnsafeIntoMap(dst)
-	w.noted = w.noted[:0]
-}
+func (w *attributeWriter) putStr(key, s string) { w.pairs.AppendEmpty(key).SetStr(s) }
 
 // intern returns an owned string, without a copy for the values that nearly
 // every event has.

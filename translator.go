@@ -167,16 +167,18 @@ func (w *attributeWriter) links(row *observed.Row, dst ptrace.SpanLinkSlice) {
 		link := dst.AppendEmpty()
 		link.SetTraceID(pcommon.TraceID(stated.TraceID))
 		link.SetSpanID(pcommon.SpanID(stated.SpanID))
+		w.pairs.EnsureCapacity(len(stated.Attributes))
 		for _, kv := range stated.Attributes {
-			w.note(w.texts.clone(kv.Key), w.texts.cloneValue(kv.Value))
+			w.put(w.texts.clone(kv.Key), w.texts.cloneValue(kv.Value))
 		}
-		w.write(link.Attributes())
+		w.pairs.UnsafeIntoMap(link.Attributes())
 	}
 	if row.LinkHandshake {
 		link := dst.AppendEmpty()
 		link.SetTraceID(pcommon.TraceID(row.Conn.HandshakeTrace))
 		link.SetSpanID(pcommon.SpanID(row.Conn.HandshakeSpan))
-		w.noteStr("ws.link.kind", "handshake")
-		w.write(link.Attributes())
+		w.pairs.EnsureCapacity(1)
+		w.putStr("ws.link.kind", "handshake")
+		w.pairs.UnsafeIntoMap(link.Attributes())
 	}
 }
