@@ -29,7 +29,7 @@ func TestNetworkFaults(t *testing.T) {
 			toxic(t, p, time.Second, "latency", "upstream", `"latency": 150, "jitter": 100`)
 			toxic(t, p, time.Second, "latency", "downstream", `"latency": 150, "jitter": 100`)
 		}},
-		"bandwidth": {slow: 700 * time.Millisecond, fault: func(t *testing.T, p *toxiproxy.Proxy) {
+		"bandwidth": {slow: 350 * time.Millisecond, fault: func(t *testing.T, p *toxiproxy.Proxy) {
 			toxic(t, p, 2*time.Second, "bandwidth", "upstream", `"rate": 5`)
 		}},
 		"cut": {reconnects: true, fault: func(t *testing.T, p *toxiproxy.Proxy) {
