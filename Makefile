@@ -15,6 +15,7 @@ PLATFORMS           := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows
 BENCH    ?= .
 FUZZTIME ?= 20s
 SOAK     ?= 10m
+VULNDB   ?= https://vuln.go.dev
 # Of the soak's faults; none: a random one.
 SEED     ?=
 
@@ -97,8 +98,9 @@ lint: $(LINTER) ## lint and check the format of every module
 	$(call each,$(CURDIR)/$(LINTER) run ./...)
 
 .PHONY: vuln
-vuln: ## look for known vulnerabilities in what is used (needs vuln.go.dev)
-	$(call each,go run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) ./...)
+vuln: ## look for known vulnerabilities in what is used (VULNDB=URL)
+	@found=; for m in $(MODULES); do echo "== $$m"; \
+		(cd "$$m" && go run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) -db $(VULNDB) ./...) || found=1; done; [[ -z $$found ]]
 
 .PHONY: format
 format: $(LINTER) ## format every module

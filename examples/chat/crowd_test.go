@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -41,10 +42,13 @@ func TestCrowdPlaysTheSameSceneEachTime(t *testing.T) {
 		Counts: room.Counts{Connections: 3 * scenes, Sent: 14 * scenes, Received: 38 * scenes},
 		Pings:  3 * scenes, Closed: 2 * scenes, Dropped: scenes,
 	}, c.counts)
-	server := chat.Counts()
-	require.Equal(t, c.counts.Sent, server.Received)
-	require.Equal(t, c.counts.Received, server.Sent)
-	require.Equal(t, c.counts.Connections, server.Connections)
+	// The server counts what it has sent: some time after that was heard.
+	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		server := chat.Counts()
+		assert.Equal(t, c.counts.Sent, server.Received)
+		assert.Equal(t, c.counts.Received, server.Sent)
+		assert.Equal(t, c.counts.Connections, server.Connections)
+	}, 5*time.Second, time.Millisecond)
 }
 
 func TestCrowdLeavesWhenStopped(t *testing.T) {
