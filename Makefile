@@ -113,7 +113,7 @@ generate: ## generate code and documentation from metadata.yaml and protocol/wss
 
 .PHONY: cross
 cross: ## compile every module for linux, darwin and windows, amd64 and arm64
-	$(call each,for p in $(PLATFORMS); do CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -trimpath ./...; done)
+	$(call each,for p in $(PLATFORMS); do CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -trimpath -o /dev/null ./...; done)
 
 .PHONY: clean
 clean: ## remove build/

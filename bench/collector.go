@@ -199,21 +199,6 @@ lines:
 	return total
 }
 
-// accepts tells whether the collector takes a configuration, and why not.
-func accepts(ctx context.Context, binary string, s *setup) (bool, string, error) {
-	file, err := s.write()
-	if err != nil {
-		return false, "", err
-	}
-	defer func() { _ = os.RemoveAll(filepath.Dir(file)) }()
-	out, err := exec.CommandContext(ctx, binary, "validate", "--config", file).CombinedOutput() //nolint:gosec // the command line names it
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		return false, "", fmt.Errorf("validating a configuration: %w", err)
-	}
-	return err == nil, strings.TrimSpace(string(out)), nil
-}
-
 // write writes the configuration into a directory of its own. JSON is YAML.
 func (s *setup) write() (string, error) {
 	data, err := json.Marshal(s.config())

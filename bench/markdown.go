@@ -68,9 +68,6 @@ func (r *report) markdown(plots string) string {
 	m := r.Machine
 	fmt.Fprintf(&b, "Measured on %s in %s with `%s`: %s, %d cores, %s; %s, collector %s, wsstats at %s.\n\n",
 		r.Date.Format(time.DateOnly), r.Took.Round(time.Second), r.Command, m.CPU, m.Cores, m.Kernel, m.Go, m.Collector, m.Commit)
-	for _, note := range r.Notes {
-		fmt.Fprintf(&b, "%s\n\n", note)
-	}
 	r.goalTable(&b)
 	if len(r.Compare) > 0 {
 		comparisonTable(&b, "Transports", r.Compare)

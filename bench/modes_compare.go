@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"strings"
 )
 
 // Names of peers that goals and gates speak of.
@@ -37,31 +36,12 @@ func named(form string, ratio float64, layout string) string {
 	return fmt.Sprintf("%s, %s, %s", form, spans, layout)
 }
 
-// layouts are those that the collector knows. What it refuses is left out.
-func (r *run) layouts(ctx context.Context) ([]string, error) {
-	s := newSetup()
-	s.wsstats("wsstats/scope", 1, layoutScope, "nop", nil)
-	ok, why, err := accepts(ctx, r.binary, s)
-	if err != nil {
-		return nil, err
-	}
-	if ok {
-		return []string{layoutFlat, layoutScope}, nil
-	}
-	if !strings.Contains(why, "layout") {
-		return nil, fmt.Errorf("the collector refuses the configuration: %s", why)
-	}
-	r.note("The collector knows no layout scope: its variants are left out.")
-	return []string{layoutFlat}, nil
-}
+// layouts are those of the receiver's spans.
+var layouts = []string{layoutFlat, layoutScope}
 
 // compareAll compares the transports: every peer, the receiver with all spans and
 // with 1 % of them, in every layout and form.
 func (r *run) compareAll(ctx context.Context) error {
-	layouts, err := r.layouts(ctx)
-	if err != nil {
-		return err
-	}
 	random, err := r.payloads(ctx)
 	if err != nil {
 		return err

@@ -18,7 +18,6 @@ type report struct {
 	Command string        `json:"command"`
 	Date    time.Time     `json:"date"`
 	Took    time.Duration `json:"took"`
-	Notes   []string      `json:"notes,omitempty"`
 
 	// Sampled is the part of the events that are spans at 1 %.
 	Sampled float64 `json:"sampled"`

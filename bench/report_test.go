@@ -24,7 +24,6 @@ func whole() *report {
 	r.Command = "bench -rounds 5"
 	r.Date = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	r.Took = 12 * time.Minute
-	r.Notes = []string{"The collector knows no layout scope: its variants are left out."}
 	r.Sampled = 0.01
 	crowd := func(agents, connections int, cpu, resident float64) crowdResult {
 		return crowdResult{

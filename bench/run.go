@@ -48,12 +48,6 @@ func (r *run) progress(what string) {
 	_, _ = fmt.Fprintf(r.out, "%4.0f s  %s\n", time.Since(r.began).Seconds(), what)
 }
 
-// note is a line that goes into the report, too.
-func (r *run) note(text string) {
-	r.progress(text)
-	r.report.Notes = append(r.report.Notes, text)
-}
-
 // measure runs the modes that are named, in the order of modes.
 func (r *run) measure(ctx context.Context, names string, args []string) error {
 	if err := pinClients(); err != nil {
