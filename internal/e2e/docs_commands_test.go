@@ -17,7 +17,7 @@ import (
 var notRun = map[string]string{
 	"make run":  "TestDemo runs the program that it starts",
 	"make test": "it would run this test",
-	"go test -run='^$' -bench='Traces|Metrics|Both|Translator' -benchtime=2s .":                       "it measures for minutes",
+	"go test -run='^$' -bench='Traces|Metrics|Both|Translator' -benchtime=1s .":                       "it measures for minutes",
 	"go test -run='^$' -bench=MemoryBlocked -benchtime=1x .":                                          "TestMemoryBlocked runs a part of it",
 	"build/wsstats gen --rate 20000 --connections 1000 --agents 4 --duration 5s --ledger ledger.json": "TestGen runs it, for shorter",
 	"build/wsstats validate messages.jsonl":                                                           "the tests of cmd/wsstats run it",
