@@ -24,7 +24,7 @@ func newTranslator(cfg *Config, version string) *translator {
 	}
 }
 
-// traces makes the spans of the rows that are kept.
+// traces makes the spans of the rows that have one.
 func (t *translator) traces(res *observed.Resource, resolved *observed.Resolved) ptrace.Traces {
 	td := ptrace.NewTraces()
 	rs := td.ResourceSpans().AppendEmpty()
@@ -36,7 +36,7 @@ func (t *translator) traces(res *observed.Resource, resolved *observed.Resolved)
 	}
 	all := t.scope(rs.ScopeSpans(), resolved.Spans)
 	for i := range resolved.Rows {
-		if row := &resolved.Rows[i]; row.Keep {
+		if row := &resolved.Rows[i]; row.Span != nil {
 			t.span(row, false, w, all.Spans().AppendEmpty())
 		}
 	}
@@ -63,18 +63,19 @@ func (t *translator) scopes(resolved *observed.Resolved, w *attributeWriter, dst
 		}
 	}
 	for i := range resolved.Rows {
-		if row := &resolved.Rows[i]; row.Keep {
-			t.span(row, row.Conn != nil, w, dst.At(row.Group).Spans().AppendEmpty())
+		if row := &resolved.Rows[i]; row.Span != nil {
+			t.span(row, row.Conn != nil, w, dst.At(row.Span.Group).Spans().AppendEmpty())
 		}
 	}
 }
 
 func (t *translator) span(row *observed.Row, scoped bool, w *attributeWriter, span ptrace.Span) {
-	span.SetTraceID(pcommon.TraceID(row.TraceID))
-	span.SetSpanID(pcommon.SpanID(row.SpanID))
-	span.SetParentSpanID(pcommon.SpanID(row.ParentID))
-	if row.Tracestate != "" {
-		span.TraceState().FromRaw(row.Tracestate)
+	own := row.Span
+	span.SetTraceID(pcommon.TraceID(own.TraceID))
+	span.SetSpanID(pcommon.SpanID(own.SpanID))
+	span.SetParentSpanID(pcommon.SpanID(own.ParentID))
+	if own.Tracestate != "" {
+		span.TraceState().FromRaw(own.Tracestate)
 	}
 	span.SetName(spanName(row))
 	span.SetKind(spanKind(row))
@@ -155,7 +156,7 @@ func spanKind(row *observed.Row) ptrace.SpanKind {
 
 func (w *attributeWriter) links(row *observed.Row, dst ptrace.SpanLinkSlice) {
 	n := len(row.Links)
-	if row.LinkHandshake {
+	if row.Span.LinkHandshake {
 		n++
 	}
 	if n == 0 {
@@ -173,7 +174,7 @@ func (w *attributeWriter) links(row *observed.Row, dst ptrace.SpanLinkSlice) {
 		}
 		w.pairs.UnsafeIntoMap(link.Attributes())
 	}
-	if row.LinkHandshake {
+	if row.Span.LinkHandshake {
 		link := dst.AppendEmpty()
 		link.SetTraceID(pcommon.TraceID(row.Conn.HandshakeTrace))
 		link.SetSpanID(pcommon.SpanID(row.Conn.HandshakeSpan))

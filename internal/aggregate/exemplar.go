@@ -80,7 +80,7 @@ func (x *exemplars) put(slot int, value float64, row *observed.Row, allowURLQuer
 	}
 	x.place[slot] = uint8(len(x.list))
 	e := &x.list[len(x.list)-1]
-	e.value, e.time, e.traceID, e.spanID = value, row.End, row.TraceID, row.SpanID
+	e.value, e.time, e.traceID, e.spanID = value, row.End, row.Span.TraceID, row.Span.SpanID
 	id, url, peer := row.Str(wire.AttrConnectionID), row.Str(wire.AttrURL), row.Str(wire.AttrPeerIP)
 	if row.Has(wire.AttrURL) {
 		url = observed.RedactURL(url, allowURLQuery)

@@ -45,8 +45,7 @@ func (e event) row() observed.Row {
 		Start: e.start, End: e.start + int64(e.duration), Failed: e.failed, Refused: e.failed, CloseClass: e.class,
 	}
 	if e.keep != 0 {
-		r.Keep = true
-		r.TraceID[15], r.SpanID[7] = e.keep, e.keep
+		r.Span = &observed.Span{TraceID: wire.TraceID{15: e.keep}, SpanID: wire.SpanID{7: e.keep}}
 	}
 	return r
 }

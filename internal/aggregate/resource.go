@@ -167,7 +167,7 @@ func (r *resource) count(k key, d *labelled, n uint64, row *observed.Row) {
 func (r *resource) add(s *series, n uint64, row *observed.Row) {
 	r.touch(s)
 	s.add(n)
-	if row != nil && row.Keep {
+	if row != nil && row.Span != nil {
 		s.exemplars.put(0, float64(n), row, r.agg.cfg.AllowURLQuery)
 	}
 }
@@ -183,7 +183,7 @@ func (r *resource) observe(k key, d *labelled, v float64, row *observed.Row) {
 func (r *resource) put(s *series, v float64, n uint64, row *observed.Row) {
 	r.touch(s)
 	s.hist.observe(v, n)
-	if row != nil && row.Keep {
+	if row != nil && row.Span != nil {
 		s.exemplars.put(slot(s.hist, v), v, row, r.agg.cfg.AllowURLQuery)
 	}
 }

@@ -18,6 +18,7 @@ func (p place) span(kind wire.Kind, role wire.Role) wire.SpanID {
 // identity is what the ids of a row follow from.
 type identity struct {
 	place
+	traceID     wire.TraceID
 	pending     bool // the trace was stated, and the rest is not worked out yet
 	known       bool // place is on a connection
 	derivable   bool // place is anywhere
@@ -27,7 +28,7 @@ type identity struct {
 	derived bool
 }
 
-// identifyTrace sets the trace of a row, which is all that sampling by message
+// identifyTrace finds the trace of a row, which is all that sampling by message
 // needs. What else there is to know of its span comes when it is sure that there
 // is one (identifySpan). The identity is not returned: to copy it for each event
 // costs more than to fill it.
@@ -38,7 +39,7 @@ func (t *Table) identifyTrace(row *Row, seq uint64, id *identity) {
 		stated = ev.Parent.TraceID
 	}
 	if stated != (wire.TraceID{}) {
-		row.TraceID = stated
+		id.traceID = stated
 		if !t.opts.ConnectionScope {
 			id.pending = true
 			return
@@ -46,7 +47,7 @@ func (t *Table) identifyTrace(row *Row, seq uint64, id *identity) {
 	}
 	t.derive(row, seq, id)
 	if stated == (wire.TraceID{}) && !id.derived {
-		row.TraceID = t.randomTrace()
+		id.traceID = t.randomTrace()
 	}
 }
 
@@ -70,43 +71,43 @@ func (t *Table) derive(row *Row, seq uint64, id *identity) {
 	} else {
 		trace = id.trace()
 	}
-	if row.TraceID == (wire.TraceID{}) {
-		row.TraceID = trace
+	if id.traceID == (wire.TraceID{}) {
+		id.traceID = trace
 	}
-	id.derived = row.TraceID == trace
+	id.derived = id.traceID == trace
 }
 
 // sharedTrace tells whether both ends know the trace that they derive.
 func (id *identity) sharedTrace(row *Row) bool {
-	return id.derived && (!id.inHandshake || row.TraceID == row.Conn.seed.TraceID(0, wire.SlotHandshake))
+	return id.derived && (!id.inHandshake || id.traceID == row.Conn.seed.TraceID(0, wire.SlotHandshake))
 }
 
 // identifySpan sets the span, its parent and its link.
 func (t *Table) identifySpan(row *Row, seq uint64, id *identity) {
-	ev, c := row.Event, row.Conn
+	ev, c, span := row.Event, row.Conn, row.Span
 	if id.pending {
 		t.derive(row, seq, id)
 	}
 	switch {
 	case ev.SpanID != (wire.SpanID{}):
-		row.SpanID = ev.SpanID
+		span.SpanID = ev.SpanID
 	case id.derivable:
-		row.SpanID = id.span(row.Kind, row.Role)
+		span.SpanID = id.span(row.Kind, row.Role)
 	default:
-		row.SpanID = t.randomSpan()
+		span.SpanID = t.randomSpan()
 	}
 	switch {
 	case ev.ParentSpanID != (wire.SpanID{}):
-		row.ParentID = ev.ParentSpanID
+		span.ParentID = ev.ParentSpanID
 	case ev.Parent.TraceID != (wire.TraceID{}):
-		row.ParentID = ev.Parent.SpanID
+		span.ParentID = ev.Parent.SpanID
 	case !id.derived:
 	case id.inHandshake:
-		_, row.ParentID = t.handshakeTrace(c)
+		_, span.ParentID = t.handshakeTrace(c)
 	case id.known:
-		row.ParentID = derivedParent(row, id.place)
+		span.ParentID = derivedParent(row, id.place)
 	}
-	row.LinkHandshake = !id.inHandshake && c != nil && c.Opened && row.Kind != wire.KindHandshake
+	span.LinkHandshake = !id.inHandshake && c != nil && c.Opened && row.Kind != wire.KindHandshake
 }
 
 // randomTrace is apart so that ids only go to the heap where they are random.

@@ -70,18 +70,18 @@ func TestDerivedIDs(t *testing.T) {
 		message := fmt.Sprintf(`{'seq':7,'events':[{%s,'ws.connection.id':'c'}]}`, tt.event)
 		got := row(t, NewTable(defaults(), "me"), message)
 		trace, span := at(tt.want.seed, tt.want.n, tt.want.slot, tt.kind, tt.role)
-		assert.Equal(t, trace, got.TraceID, tt.event)
-		assert.Equal(t, span, got.SpanID, tt.event)
+		assert.Equal(t, trace, got.Span.TraceID, tt.event)
+		assert.Equal(t, span, got.Span.SpanID, tt.event)
 		assert.Equal(t, tt.kind, got.Kind, tt.event)
 		assert.Equal(t, tt.role, got.Role, tt.event)
 
 		// The same again is the same; in an anonymous session nothing follows from the number.
 		anonymous := row(t, NewTable(defaults(), ""), message)
 		if tt.want == other {
-			assert.Equal(t, []byte{0xee, 0xee}, anonymous.TraceID[:2], tt.event)
-			assert.Equal(t, []byte{0xee, 0xee}, anonymous.SpanID[:2], tt.event)
+			assert.Equal(t, []byte{0xee, 0xee}, anonymous.Span.TraceID[:2], tt.event)
+			assert.Equal(t, []byte{0xee, 0xee}, anonymous.Span.SpanID[:2], tt.event)
 		} else {
-			assert.Equal(t, trace, anonymous.TraceID, tt.event)
+			assert.Equal(t, trace, anonymous.Span.TraceID, tt.event)
 		}
 	}
 }
@@ -97,13 +97,13 @@ func TestIDsOfTheInstance(t *testing.T) {
 	out := new(Resolved)
 	NewTable(defaults(), "me").Resolve(&m, arrival, out)
 	trace, span := at(wire.InstanceSeed("me"), 3<<16|1, wire.SlotOther, wire.KindError, wire.RoleUnknown)
-	assert.Equal(t, trace, out.Rows[0].TraceID)
-	assert.Equal(t, span, out.Rows[0].SpanID)
+	assert.Equal(t, trace, out.Rows[0].Span.TraceID)
+	assert.Equal(t, span, out.Rows[0].Span.SpanID)
 
 	got := row(t, NewTable(defaults(), "me"), `{'event':'error'}`)
-	assert.Equal(t, byte(0xee), got.TraceID[0])
-	assert.Equal(t, byte(0xee), got.SpanID[0])
-	assert.NotEqual(t, got.TraceID[8:], got.SpanID[:])
+	assert.Equal(t, byte(0xee), got.Span.TraceID[0])
+	assert.Equal(t, byte(0xee), got.Span.SpanID[0])
+	assert.NotEqual(t, got.Span.TraceID[8:], got.Span.SpanID[:])
 }
 
 func TestStatedIDsAndParents(t *testing.T) {
@@ -156,10 +156,10 @@ func TestStatedIDsAndParents(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got := row(t, NewTable(defaults(), ""), `[{'ws.connection.id':'c',`+tt.event+`}]`)
-			assert.Equal(t, tt.trace, got.TraceID)
-			assert.Equal(t, tt.span, got.SpanID)
-			assert.Equal(t, tt.parent, got.ParentID)
-			assert.False(t, got.LinkHandshake)
+			assert.Equal(t, tt.trace, got.Span.TraceID)
+			assert.Equal(t, tt.span, got.Span.SpanID)
+			assert.Equal(t, tt.parent, got.Span.ParentID)
+			assert.False(t, got.Span.LinkHandshake)
 		})
 	}
 }
@@ -186,7 +186,7 @@ func TestLinksToTheHandshake(t *testing.T) {
 			take(t, table, tt.before)
 		}
 		got := row(t, table, send)
-		assert.Equal(t, tt.want, got.LinkHandshake, tt.name)
+		assert.Equal(t, tt.want, got.Span.LinkHandshake, tt.name)
 		if tt.want {
 			assert.NotZero(t, got.Conn.HandshakeTrace, tt.name)
 			assert.NotZero(t, got.Conn.HandshakeSpan, tt.name)
@@ -194,7 +194,7 @@ func TestLinksToTheHandshake(t *testing.T) {
 	}
 	table := NewTable(defaults(), "")
 	take(t, table, `{'connections':[`+opened+`]}`)
-	assert.False(t, row(t, table, `{'event':'handshake','ws.connection.id':'c','ws.handshake.success':false}`).LinkHandshake, "not to itself")
+	assert.False(t, row(t, table, `{'event':'handshake','ws.connection.id':'c','ws.handshake.success':false}`).Span.LinkHandshake, "not to itself")
 }
 
 func TestAnEntryStatesOrDerivesTheHandshake(t *testing.T) {
@@ -239,11 +239,11 @@ func TestConnectionTraces(t *testing.T) {
 				take(t, table, tt.before)
 			}
 			got := row(t, table, tt.event)
-			assert.Equal(t, tt.trace, got.TraceID)
-			assert.Equal(t, tt.parent, got.ParentID)
-			assert.False(t, got.LinkHandshake)
+			assert.Equal(t, tt.trace, got.Span.TraceID)
+			assert.Equal(t, tt.parent, got.Span.ParentID)
+			assert.False(t, got.Span.LinkHandshake)
 			if got.Kind == wire.KindProcess {
-				assert.Equal(t, c.SpanID(5, wire.SlotClientData, wire.KindProcess, wire.RoleServer), got.SpanID, "span ids stay the derived ones")
+				assert.Equal(t, c.SpanID(5, wire.SlotClientData, wire.KindProcess, wire.RoleServer), got.Span.SpanID, "span ids stay the derived ones")
 			}
 		})
 	}

@@ -14,10 +14,11 @@ const maxAhead = int64(time.Hour)
 // Resolved is what Resolve makes of a message. Its memory is reused.
 type Resolved struct {
 	Rows   []Row
+	spans  []Span // of the rows that have one, in order
 	Opened []*Conn
 	// Kinds is how many rows there are of each kind, as stated.
 	Kinds [wire.KindBatchSend + 1]int
-	// Spans is how many rows are kept, Groups the connections that they are on.
+	// Spans is how many rows have one, Groups the connections that they are on.
 	Spans  int
 	Groups []Group
 	// Users is how many attributes of the user, elements of arrays and links the
@@ -30,7 +31,7 @@ type Resolved struct {
 	Rejected wire.Rejected
 }
 
-// Group is the rows of a message that are kept and on one connection, or on none.
+// Group is the rows of a message that have a span and are on one connection, or on none.
 type Group struct {
 	Conn  *Conn
 	Spans int
@@ -40,7 +41,7 @@ type Group struct {
 // handshakes into the table. Closes count when Commit is called; until then
 // the same message can be resolved again.
 func (t *Table) Resolve(m *wire.Message, arrival int64, out *Resolved) {
-	*out = Resolved{Rows: out.Rows[:0], Opened: out.Opened[:0], Groups: out.Groups[:0]}
+	*out = Resolved{Rows: out.Rows[:0], spans: out.spans[:0], Opened: out.Opened[:0], Groups: out.Groups[:0]}
 	t.message++
 	t.endMessage()
 	b := &m.Batch
@@ -52,6 +53,10 @@ func (t *Table) Resolve(m *wire.Message, arrival int64, out *Resolved) {
 		case c != nil:
 			out.Opened = append(out.Opened, c)
 		}
+	}
+	out.Rows = slices.Grow(out.Rows, len(b.Events))
+	if t.opts.Traces {
+		out.spans = slices.Grow(out.spans, len(b.Events)) // rows point into it
 	}
 	for i := range b.Events {
 		t.resolve(m, &b.Events[i], arrival, out)
@@ -67,7 +72,7 @@ func (r *Resolved) reject(format string, args ...any) {
 
 func (t *Table) resolve(m *wire.Message, ev *wire.Event, arrival int64, out *Resolved) {
 	n := len(out.Rows)
-	out.Rows = slices.Grow(out.Rows, 1)[:n+1]
+	out.Rows = out.Rows[:n+1]
 	row := &out.Rows[n]
 	*row = Row{Event: ev, Kind: ev.Kind, MessageType: wire.ParseMessageType(ev.Str(wire.AttrMessageType)), Direction: direction(ev)}
 	if ev.Kind == wire.KindSend || ev.Kind == wire.KindReceive {
@@ -110,10 +115,11 @@ func (t *Table) resolve(m *wire.Message, ev *wire.Event, arrival int64, out *Res
 	t.judge(row)
 
 	if t.opts.Traces && !(m.Batch.HasThreshold && ev.Unsampled) {
-		row.Keep = true
 		var id identity
 		t.identifyTrace(row, m.Batch.Seq, &id)
-		if t.sample(row, &m.Batch, &id); row.Keep {
+		if state, kept := t.sample(row, &m.Batch, &id); kept {
+			out.spans = append(out.spans, Span{TraceID: id.traceID, Tracestate: state})
+			row.Span = &out.spans[len(out.spans)-1]
 			t.identifySpan(row, m.Batch.Seq, &id)
 		}
 	}
@@ -126,13 +132,13 @@ func (t *Table) resolve(m *wire.Message, ev *wire.Event, arrival int64, out *Res
 		users += 1 + members(ev.Links[i].Attributes)
 	}
 	out.Users += users
-	if row.Keep {
+	if row.Span != nil {
 		out.Spans++
 		out.Attributes += ev.Len() + users + 2 // and the direction, and the class or the protocol
-		if row.LinkHandshake {
+		if row.Span.LinkHandshake {
 			out.Attributes += linkAttributes
 		}
-		row.Group = t.group(row.Conn, out)
+		row.Span.Group = t.group(row.Conn, out)
 	}
 }
 

@@ -30,8 +30,14 @@ type Row struct {
 	// CloseClass is the class of a close event, "" for other kinds.
 	CloseClass string
 
-	// Keep says that a span is made; the fields below are valid only then.
-	Keep       bool
+	// Span is what is to be known of the row's span beside that, nil where none is
+	// made: few rows have one where spans are sampled, and each pass over the rows
+	// takes as long as what it has to look at.
+	Span *Span
+}
+
+// Span is what a row's span has of its own.
+type Span struct {
 	TraceID    wire.TraceID
 	SpanID     wire.SpanID
 	ParentID   wire.SpanID // zero: a root

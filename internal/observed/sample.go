@@ -10,11 +10,11 @@ import (
 // least 512 characters.
 const maxTracestate = 512
 
-// sample decides whether a span is kept and writes its tracestate, following
+// sample decides whether a span is kept, and with which tracestate, following
 // OpenTelemetry's consistent probability sampling (tracestate-handling and
 // tracestate-probability-sampling). Thresholds are conditioned on the kind and
 // status of a span, never on its randomness, so that later stages can count.
-func (t *Table) sample(row *Row, b *wire.Batch, id *identity) {
+func (t *Table) sample(row *Row, b *wire.Batch, id *identity) (_ string, kept bool) {
 	ev := row.Event
 	threshold := t.opts.Threshold
 	if b.HasThreshold {
@@ -22,7 +22,7 @@ func (t *Table) sample(row *Row, b *wire.Batch, id *identity) {
 	}
 	sampling := threshold > 0
 	if ev.Tracestate == "" && !sampling {
-		return
+		return "", true
 	}
 	var state tracestate
 	if ev.Tracestate != "" {
@@ -33,7 +33,7 @@ func (t *Table) sample(row *Row, b *wire.Batch, id *identity) {
 		state.hasTh = false
 	}
 
-	randomness := wire.TraceRandomness(row.TraceID)
+	randomness := wire.TraceRandomness(id.traceID)
 	switch {
 	case state.hasRV:
 		randomness = state.rv
@@ -47,8 +47,7 @@ func (t *Table) sample(row *Row, b *wire.Batch, id *identity) {
 		applied = threshold
 	}
 	if randomness < applied {
-		row.Keep = false
-		return
+		return "", false
 	}
 	switch {
 	case state.hasTh && randomness < state.th:
@@ -59,7 +58,7 @@ func (t *Table) sample(row *Row, b *wire.Batch, id *identity) {
 	case sampling:
 		state.th, state.hasTh = applied, true
 	}
-	row.Tracestate = state.String()
+	return state.String(), true
 }
 
 // sampledKind tells whether the ratio applies to spans of the kind.

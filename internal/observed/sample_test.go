@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/wsstats/wsstatsreceiver/wire"
 )
@@ -37,12 +38,12 @@ func TestSamplingIsConsistent(t *testing.T) {
 		handled := rows(t, sampling(ratio/2), "server", "process", "c", n)
 		kept := 0
 		for i := range sent {
-			assert.Equal(t, sent[i].TraceID, received[i].TraceID)
-			assert.Equal(t, sent[i].Keep, received[i].Keep, "message %d", i)
-			assert.True(t, sent[i].Keep || !handled[i].Keep, "a lower ratio keeps nothing more")
-			if sent[i].Keep {
+			require.Equal(t, sent[i].Span != nil, received[i].Span != nil, "message %d", i)
+			assert.True(t, sent[i].Span != nil || handled[i].Span == nil, "a lower ratio keeps nothing more")
+			if sent[i].Span != nil {
 				kept++
-				assert.Equal(t, "ot=th:"+wire.FormatThreshold(wire.ThresholdFromRatio(ratio)), sent[i].Tracestate)
+				assert.Equal(t, sent[i].Span.TraceID, received[i].Span.TraceID)
+				assert.Equal(t, "ot=th:"+wire.FormatThreshold(wire.ThresholdFromRatio(ratio)), sent[i].Span.Tracestate)
 			}
 		}
 		// Six standard deviations of a binomial distribution.
@@ -60,27 +61,27 @@ func TestConnectionScope(t *testing.T) {
 		sent := rows(t, opts, "client", "send", id, 3)
 		received := rows(t, opts, "server", "receive", id, 3)
 		for j := range sent {
-			assert.Equal(t, sent[0].Keep, sent[j].Keep)
-			assert.Equal(t, sent[0].Keep, received[j].Keep)
+			assert.Equal(t, sent[0].Span != nil, sent[j].Span != nil)
+			assert.Equal(t, sent[0].Span != nil, received[j].Span != nil)
 		}
-		if sent[0].Keep {
+		if sent[0].Span != nil {
 			kept++
 			rv := wire.FormatRandomness(wire.ConnectionSeed(id).Randomness())
-			assert.Equal(t, "ot=th:e666;rv:"+rv, sent[2].Tracestate)
+			assert.Equal(t, "ot=th:e666;rv:"+rv, sent[2].Span.Tracestate)
 		}
 	}
 	assert.InDelta(t, 0.1, float64(kept)/connections, 0.04)
 
 	stated := row(t, NewTable(opts, ""), `{'event':'error','ws.connection.id':'c','trace_id':'`+statedTrace+`'}`)
-	assert.Equal(t, "ot=th:0", stated.Tracestate, "no rv in a trace that is not derived")
+	assert.Equal(t, "ot=th:0", stated.Span.Tracestate, "no rv in a trace that is not derived")
 
 	// A trace of the connection that the handshake stated is not a derived one.
 	opts.ConnectionTraces = true
 	table := NewTable(opts, "")
 	take(t, table, `{'event':'handshake','ws.connection.id':'c','trace_id':'`+statedTrace+`'}`)
-	assert.Equal(t, "ot=th:0", row(t, table, `{'event':'error','ws.connection.id':'c'}`).Tracestate)
+	assert.Equal(t, "ot=th:0", row(t, table, `{'event':'error','ws.connection.id':'c'}`).Span.Tracestate)
 	derived := row(t, NewTable(opts, ""), `{'event':'error','ws.connection.id':'c'}`)
-	assert.Equal(t, "ot=th:0;rv:"+wire.FormatRandomness(wire.ConnectionSeed("c").Randomness()), derived.Tracestate)
+	assert.Equal(t, "ot=th:0;rv:"+wire.FormatRandomness(wire.ConnectionSeed("c").Randomness()), derived.Span.Tracestate)
 }
 
 func TestWhatIsAlwaysKept(t *testing.T) {
@@ -93,14 +94,14 @@ func TestWhatIsAlwaysKept(t *testing.T) {
 		}
 		event := `{'event':'` + kind.String() + `','ws.connection.id':'c'`
 		got := row(t, NewTable(sampling(0), ""), event+`}`)
-		assert.Equal(t, !sampled, got.Keep, kind)
+		assert.Equal(t, !sampled, got.Span != nil, kind)
 		got = row(t, NewTable(sampling(0), ""), event+`,'error.type':'timeout'}`)
-		assert.True(t, got.Keep, "%v that failed", kind)
+		assert.True(t, got.Span != nil, "%v that failed", kind)
 		assert.True(t, got.Failed)
-		assert.Equal(t, "ot=th:0", got.Tracestate)
+		assert.Equal(t, "ot=th:0", got.Span.Tracestate)
 		got = row(t, NewTable(sampling(1), ""), event+`}`)
-		assert.True(t, got.Keep)
-		assert.Empty(t, got.Tracestate)
+		assert.True(t, got.Span != nil)
+		assert.Empty(t, got.Span.Tracestate)
 	}
 }
 
@@ -168,8 +169,10 @@ func TestTracestate(t *testing.T) {
 				event += `,'tracestate':'` + strings.ReplaceAll(tt.state, "\t", `\t`) + `'`
 			}
 			got := row(t, NewTable(sampling(tt.ratio), ""), event+`}`)
-			assert.Equal(t, !tt.sampledOut, got.Keep)
-			assert.Equal(t, tt.want, got.Tracestate)
+			require.Equal(t, !tt.sampledOut, got.Span != nil)
+			if !tt.sampledOut {
+				assert.Equal(t, tt.want, got.Span.Tracestate)
+			}
 		})
 	}
 }
@@ -191,22 +194,24 @@ func TestThresholdOfTheAgent(t *testing.T) {
 	}
 	for _, tt := range tests {
 		got := row(t, NewTable(sampling(tt.ratio), ""), `{'threshold':'`+tt.threshold+`','events':[`+event+`]}`)
-		assert.Equal(t, tt.want != "", got.Keep, tt.name)
-		assert.Equal(t, tt.want, got.Tracestate, tt.name)
+		require.Equal(t, tt.want != "", got.Span != nil, tt.name)
+		if tt.want != "" {
+			assert.Equal(t, tt.want, got.Span.Tracestate, tt.name)
+		}
 	}
 }
 
 func TestUnsampledEvents(t *testing.T) {
 	out := take(t, NewTable(defaults(), ""), `{'threshold':'8','events':[{'event':'send','sampled':false},{'event':'error'}]}`)
-	assert.Equal(t, []bool{false, true}, []bool{out.Rows[0].Keep, out.Rows[1].Keep})
+	assert.Equal(t, []bool{false, true}, []bool{out.Rows[0].Span != nil, out.Rows[1].Span != nil})
 	assert.Equal(t, 1, out.Spans)
-	assert.True(t, row(t, NewTable(defaults(), ""), `{'events':[{'event':'send','sampled':false}]}`).Keep, "only beside a threshold")
+	assert.True(t, row(t, NewTable(defaults(), ""), `{'events':[{'event':'send','sampled':false}]}`).Span != nil, "only beside a threshold")
 
 	opts := defaults()
 	opts.Traces = false
 	out = take(t, NewTable(opts, ""), `[{'event':'send'}]`)
 	assert.Zero(t, out.Spans, "there is no traces pipeline")
-	assert.Zero(t, out.Rows[0].TraceID)
+	assert.Nil(t, out.Rows[0].Span)
 }
 
 // Tracestates come from strangers: whatever they hold, what goes on is bounded

@@ -191,9 +191,9 @@ func (t *Table) open(row *Row) {
 	c := row.Conn
 	c.inherit(&row.Event.Attrs, t.opts.AllowURLQuery)
 	c.OpenedAt = row.End
-	if row.Keep { // else there is no span to link to
+	if row.Span != nil { // else there is no span to link to
 		c.Opened = true
-		c.HandshakeTrace, c.HandshakeSpan = row.TraceID, row.SpanID
+		c.HandshakeTrace, c.HandshakeSpan = row.Span.TraceID, row.Span.SpanID
 	}
 	if !c.Closed {
 		t.revive(c)

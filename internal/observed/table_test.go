@@ -74,7 +74,7 @@ func TestLiveConnectionsAreNotForgotten(t *testing.T) {
 	take(t, table, `{'event':'handshake','ws.connection.id':'b'}`)
 	got := row(t, table, `{'event':'send','ws.connection.id':'c'}`)
 	assert.Nil(t, got.Conn, "no more can be remembered")
-	assert.True(t, got.Keep, "its span is made all the same")
+	assert.NotNil(t, got.Span, "its span is made all the same")
 	out := resolve(t, table, `{'connections':[{'ws.connection.id':'a'},{'ws.connection.id':'c'},{'ws.connection.id':'d'}]}`)
 	assert.Equal(t, wire.Rejected{Count: 2, First: "connections[1]: over the limit of 2 remembered connections"}, out.Rejected)
 	assert.Len(t, out.Opened, 1)
@@ -192,8 +192,8 @@ func TestTheTableIsBounded(t *testing.T) {
 				out := new(Resolved)
 				table.Resolve(decode(t, text), now, out)
 				for _, row := range out.Rows {
-					require.NotZero(t, row.TraceID)
-					require.NotZero(t, row.SpanID)
+					require.NotZero(t, row.Span.TraceID)
+					require.NotZero(t, row.Span.SpanID)
 				}
 				if r.IntN(3) > 0 {
 					table.Commit(now)
