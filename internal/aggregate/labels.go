@@ -15,7 +15,7 @@ type labels struct {
 
 	// The series that were found last, by hashes of their keys.
 	recent   [16]*series
-	messages [4]messageSeries
+	messages [8]messageSeries // by messagePlace
 }
 
 // messageSeries are the series that one message adds to, nil where they were
@@ -36,12 +36,18 @@ type labelled struct {
 // hash spreads keys over 2^bits places.
 func (k key) hash(bits int) uint64 { return uint64(k) * 0x9E3779B97F4A7C15 >> (64 - bits) }
 
+// messagePlace tells apart what messages nearly always are: of a client or a
+// server, text or binary, sent or received.
+func (k key) messagePlace() int {
+	return k.field(roleShift)&1 | k.field(typeShift)&1<<1 | k.field(directionShift)&1<<2
+}
+
 // messagesOf returns the series of the messages with those attributes.
 func (d *labelled) messagesOf(attributes key) *messageSeries {
 	k := attributes | metricKey(numMetrics)
 	m := &d.none
 	if d.labels != nil {
-		m = &d.labels.messages[k.hash(2)]
+		m = &d.labels.messages[k.messagePlace()]
 		if m.key == k {
 			return m
 		}
