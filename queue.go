@@ -218,7 +218,7 @@ func (s *session) push(it item) {
 	s.working = true
 	s.mu.Unlock()
 	if begin {
-		go s.work()
+		s.r.workers.begin(s)
 	}
 }
 

@@ -44,6 +44,7 @@ type wsstatsReceiver struct {
 	threshold  uint64 // of traces.sampling.ratio
 	budget     *delivery.Budget
 	inHand     *translations
+	workers    *workers
 	decoders   sync.Pool // of *wire.Decoder, for JSON
 	instances  *delivery.Registry[*agent]
 	sessions   sessionSet
@@ -82,6 +83,7 @@ func newReceiver(cfg *Config, set receiver.Settings) (*wsstatsReceiver, error) {
 		writeTimeout: defaultWriteTimeout,
 	}
 	r.inHand = newTranslations(r.budget)
+	r.workers = newWorkers(r.stop)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	var err error
 	if r.telemetry, err = metadata.NewTelemetryBuilder(set.TelemetrySettings); err != nil {

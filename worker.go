@@ -72,7 +72,7 @@ func (s *session) next() (it item, size int64, ok bool) {
 		case !s.first && it.form.isHello(it.data):
 			s.r.inHand.force(size) // an agent has to hear that the pipeline blocks
 		default:
-			s.waiting = s.r.inHand.begin(size, func() { go s.work() })
+			s.waiting = s.r.inHand.begin(size, func() { s.r.workers.begin(s) })
 		}
 		if s.waiting == nil {
 			s.queue[0] = item{}
