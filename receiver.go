@@ -45,7 +45,7 @@ type wsstatsReceiver struct {
 	budget     *delivery.Budget
 	inHand     *translations
 	workers    *workers
-	decoders   sync.Pool // of *wire.Decoder, for JSON
+	decoders   sync.Pool // of *wire.Decoder
 	instances  *delivery.Registry[*agent]
 	sessions   sessionSet
 	orphans    orphans

@@ -78,8 +78,8 @@ type session struct {
 	numbered    bool                       // a number was used
 	resumeAfter uint64                     // of the welcome
 	malformed   int
-	ackTimer    *time.Timer   // made when the first ack waits
-	decoder     *wire.Decoder // of the binary form: it has what the session defined
+	ackTimer    *time.Timer      // made when the first ack waits
+	definitions wire.Definitions // of the binary form
 }
 
 func newSession(r *wsstatsReceiver, conn *websocket.Conn, req *http.Request, address string) *session {

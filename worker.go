@@ -17,7 +17,7 @@ import (
 // retryAfter is when a refused message may come again.
 const retryAfter = 500 * time.Millisecond
 
-// newDecoder returns a decoder for one session of the binary form.
+// newDecoder returns a decoder with the receiver's limits.
 func (r *wsstatsReceiver) newDecoder() *wire.Decoder {
 	l := r.cfg.Limits
 	return &wire.Decoder{Limits: wire.Limits{
@@ -28,15 +28,12 @@ func (r *wsstatsReceiver) newDecoder() *wire.Decoder {
 
 // work answers the messages of the queue in order, until there are none.
 func (s *session) work() {
-	decoder := s.decoder // of the binary form: it has what the session defined
-	if decoder == nil {
-		decoder = s.r.decoders.Get().(*wire.Decoder)
-		if s.form == &protoForm {
-			s.decoder = decoder // and is not given back
-		} else {
-			defer s.r.decoders.Put(decoder)
-		}
-	}
+	decoder := s.r.decoders.Get().(*wire.Decoder)
+	decoder.Definitions = &s.definitions
+	defer func() {
+		decoder.Definitions = nil
+		s.r.decoders.Put(decoder)
+	}()
 	for {
 		it, size, ok := s.next()
 		if !ok {

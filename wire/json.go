@@ -68,11 +68,13 @@ func (e *MessageError) Error() string {
 // Unwrap returns ErrInvalidUTF8 where that is what was wrong.
 func (e *MessageError) Unwrap() error { return e.cause }
 
-// Decoder decodes messages. It is not safe for concurrent use. Its memory is
-// reused, so keep one for each reader. In the binary form it holds what the
-// session defined: keep one for each session, and in the order of its numbers.
+// Decoder decodes messages. It is not safe for concurrent use, and its memory is
+// reused. One may decode messages of many sessions in turn.
 type Decoder struct {
 	Limits Limits
+	// Definitions are those of the session that the next message of the binary form
+	// is of. Nil: those of a session that begins.
+	Definitions *Definitions
 
 	limits Limits // Limits with the defaults filled in
 	json   scanner

@@ -25,24 +25,26 @@ var messageFields = []protoField{
 
 // protoState is what decoding the binary form keeps.
 type protoState struct {
-	session handleTable // of numbered messages
-	single  handleTable // of the message in hand, where it has no number
-	table   *handleTable
-	message uint64 // counts the messages
-	events  protoEvents
+	single handleTable // of the message in hand, where it has no number
+	table  *handleTable
+	events protoEvents
 
 	ambiguous bool // the message has several forms, and no number
 }
 
 // DecodeProto decodes one message of the binary form into m, as DecodeJSON does
-// with one of the JSON form. The definitions of numbered messages are kept for
-// those that follow; an error with CodeUndefined says that one was missing.
+// with one of the JSON form. What numbered messages define is kept in
+// d.Definitions for those that follow; an error with CodeUndefined says that a
+// definition was missing.
 func (d *Decoder) DecodeProto(data []byte, m *Message) error {
 	d.limits = d.Limits.withDefaults()
 	d.m = m
 	d.m.Reset()
 	d.path, d.names, d.row = d.path[:0], d.names[:0], row{}
-	d.proto.message++
+	if d.Definitions == nil {
+		d.Definitions = new(Definitions)
+	}
+	d.Definitions.message++
 	d.proto.ambiguous = false
 	defer d.release()
 
@@ -78,7 +80,7 @@ func (d *Decoder) protoMessage(data []byte) *MessageError {
 	}
 	d.proto.table = &d.proto.single
 	if form == messageBatch && batchSeqOf(body) != 0 {
-		d.proto.table = &d.proto.session
+		d.proto.table = &d.Definitions.table
 	} else {
 		defer d.proto.single.undefine(handles)
 	}

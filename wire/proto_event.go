@@ -195,7 +195,7 @@ func (d *Decoder) eventHeads() *MessageError {
 	x.places, x.all = resized(x.places, len(kinds)), resized(x.all, len(kinds))
 	rows, places, all := x.rows[:len(kinds)], x.places[:len(kinds)], x.all[:len(kinds)]
 	nextUser, space := 0, d.eventUsers()
-	table, named := *d.proto.table, d.proto.table == &d.proto.session
+	table, named := *d.proto.table, d.proto.table == &d.Definitions.table
 	for i, kind := range kinds {
 		e := &rows[i]
 		// A row is about 700 bytes, and most of that is attributes that it does not
@@ -259,7 +259,7 @@ func (d *Decoder) eventHeads() *MessageError {
 			if def == nil {
 				return d.undefined("connections", handles[i])
 			}
-			if def.message != d.proto.message {
+			if def.message != d.Definitions.message {
 				d.meetConnection(def)
 			}
 			if set&(1<<AttrConnectionID) != 0 {
@@ -312,7 +312,7 @@ func (d *Decoder) meetConnection(def *definition) {
 			def.id = idBad
 		}
 	}
-	def.message, def.slot = d.proto.message, uint32(len(x.ordinals))
+	def.message, def.slot = d.Definitions.message, uint32(len(x.ordinals))
 	x.ordinals = append(x.ordinals, noOrdinals[:]...)
 }
 

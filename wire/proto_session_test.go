@@ -64,7 +64,7 @@ func TestHandlesOfASession(t *testing.T) {
 	assert.Equal(t, CodeUndefined, codeOf(t, d.DecodeProto(numbered(7, 5), m)))
 	require.NoError(t, d.DecodeProto(numbered(7, 3), m), "a message that is refused changes nothing for the next one")
 
-	d.Forget()
+	d.Definitions = nil
 	assert.Equal(t, CodeUndefined, codeOf(t, d.DecodeProto(numbered(8, 3), m)))
 }
 
@@ -93,7 +93,7 @@ func TestHandlesOfAnUnnumberedMessage(t *testing.T) {
 }
 
 func TestDefinitionsAreBounded(t *testing.T) {
-	d := Decoder{Limits: Limits{Definitions: 300, DefinitionBytes: 3*pageBytes + 1000}}
+	d := Decoder{Limits: Limits{Definitions: 300, DefinitionBytes: 2*pageBytes + 11_240}}
 	m := new(Message)
 	require.NoError(t, d.DecodeProto(join(numbered(1), definitions(300, "a")), m))
 	assert.Equal(t, CodeTooLarge, codeOf(t, d.DecodeProto(join(numbered(1), definitions(301, "a")), m)))
@@ -104,13 +104,13 @@ func TestDefinitionsAreBounded(t *testing.T) {
 		require.NoError(t, d.DecodeProto(join(numbered(2), definitions(1, long)), m))
 		require.NoError(t, d.DecodeProto(join(numbered(2), definitions(1, long+"y")), m))
 	}
-	for handle := uint64(2); handle < 4; handle++ { // two pages are there, and room for a third one
+	for handle := uint64(2); handle < 4; handle++ { // two pages are there
 		require.NoError(t, d.DecodeProto(join(numbered(3), definitions(handle, strings.Repeat("y", 5100))), m))
 	}
 	assert.Equal(t, CodeTooLarge, codeOf(t, d.DecodeProto(join(numbered(4), definitions(9, long)), m)))
 	require.NoError(t, d.DecodeProto(join(numbered(4), definitions(2, "")), m))
 	require.NoError(t, d.DecodeProto(join(numbered(4), definitions(9, long)), m))
-	assert.LessOrEqual(t, d.proto.session.bytes, 3*pageBytes+1000)
+	assert.LessOrEqual(t, d.Definitions.table.bytes, 2*pageBytes+11_240)
 
 	d = Decoder{Limits: Limits{DefinitionBytes: pageBytes + 10}}
 	require.NoError(t, d.DecodeProto(join(unnumbered(), definitions(1, long)), m), "texts of an unnumbered message are not kept")

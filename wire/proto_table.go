@@ -6,15 +6,23 @@ import (
 	"unicode/utf8"
 )
 
+// Definitions are what a session of the binary form has defined in numbered
+// messages. The zero value is that of a session that begins.
+type Definitions struct {
+	table   handleTable
+	message uint64 // counts the session's messages
+}
+
 // definition is what a handle stands for.
 type definition struct {
-	text    string
-	defined bool
+	text string
 
 	// What is found out once and not for each event.
-	id      idState
-	slot    uint32 // of its ordinals, as a connection of that message
 	message uint64
+	slot    uint32 // of its ordinals, as a connection of that message
+	id      idState
+
+	defined bool
 }
 
 // idState tells whether a text is a connection id.
@@ -27,10 +35,10 @@ const (
 )
 
 const (
-	pageBits = 8
-	pageSize = 1 << pageBits
-	// A page is counted with what it takes: 256 definitions of 40 bytes.
-	pageBytes = pageSize * 40
+	// A page takes a kilobyte: most agents of a fleet observe few connections.
+	pageBits  = 5
+	pageSize  = 1 << pageBits
+	pageBytes = pageSize * 32
 )
 
 // handleTable maps handles to strings. Its memory comes in pages, so that it
@@ -56,8 +64,8 @@ func (t *handleTable) get(handle uint64) *definition {
 // would take more than limit bytes.
 func (t *handleTable) slot(handle uint64, limit int) (*definition, bool) {
 	page := int(handle >> pageBits)
-	for page >= len(t.pages) {
-		t.pages = append(t.pages, nil)
+	if page >= len(t.pages) {
+		t.pages = append(t.pages, make([]*[pageSize]definition, page+1-len(t.pages))...)
 	}
 	if t.pages[page] == nil {
 		if t.bytes+pageBytes > limit {
@@ -72,7 +80,7 @@ func (t *handleTable) slot(handle uint64, limit int) (*definition, bool) {
 // undefine drops the definitions of those handles, which were for one message
 // alone, and memory that an unusual message needed.
 func (t *handleTable) undefine(handles []byte) {
-	if t.bytes > 8*pageBytes {
+	if t.bytes > 64*pageBytes {
 		*t = handleTable{}
 		return
 	}
@@ -82,10 +90,6 @@ func (t *handleTable) undefine(handles []byte) {
 		}
 	}
 }
-
-// Forget drops the definitions of the binary form, for a decoder that goes on
-// with another session.
-func (d *Decoder) Forget() { d.proto.session = handleTable{} }
 
 // define takes over the definitions of a message: handles in one packed list,
 // strings where they come among the fields.
@@ -126,7 +130,7 @@ func (d *Decoder) defineOne(handle uint64, text []byte) *MessageError {
 	if !ok {
 		return d.tooManyDefinitions()
 	}
-	if t != &d.proto.session { // for this message alone, as long as its bytes live
+	if t != &d.Definitions.table { // for this message alone, as long as its bytes live
 		*def = definition{text: view(text), defined: true}
 		return nil
 	}

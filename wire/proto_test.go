@@ -52,7 +52,7 @@ func TestDecodeProtoCutOff(t *testing.T) {
 	m := new(Message)
 	for n := range data {
 		err := d.DecodeProto(data[:n], m)
-		d.Forget()
+		d.Definitions = nil
 		if n == 0 {
 			require.Error(t, err)
 			continue

@@ -398,7 +398,7 @@ func serveMoodily(ws *websocket.Conn, calm *atomic.Bool, taken *atomic.Uint64, d
 			return // cut, not taken
 		case 1:
 			nacked = seq
-			d.Forget()
+			d.Definitions = nil
 			say(wire.Reply{Nack: seq, Retryable: true, RetryAfterMs: 1, Code: wire.CodeUndefined})
 			continue
 		case 2:

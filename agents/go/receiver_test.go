@@ -187,7 +187,7 @@ func (p *peer) welcome(change func(*wire.Welcome)) {
 func (p *peer) reply(r wire.Reply) {
 	p.t.Helper()
 	if r.Nack > 0 { // the agent may not count on anything that was defined before
-		p.decoder.Forget()
+		p.decoder.Definitions = nil
 	}
 	p.text(string(wire.AppendReply(nil, &r)))
 }

@@ -102,7 +102,7 @@ func (r *receiver) serve(ws *websocket.Conn) {
 			answer := r.batch(instance, &m.Batch)
 			if answer.Retryable {
 				again = answer.Nack
-				d.Forget()
+				d.Definitions = nil
 			}
 			reply(answer)
 		case m.Batch.Rejected.Count > 0:
