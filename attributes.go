@@ -138,9 +138,9 @@ func (w *attributeWriter) event(row *observed.Row, scoped bool, dst pcommon.Map)
 	if w.names.protocol && !scoped {
 		w.putStr(protocolName, "websocket")
 	}
-	for _, kv := range ev.User {
-		if !w.names.written(kv.Key) {
-			w.put(w.texts.clone(kv.Key), w.texts.cloneValue(kv.Value))
+	for i := range ev.User {
+		if kv := &ev.User[i]; !w.names.written(kv.Key) {
+			w.user(kv)
 		}
 	}
 	w.pairs.UnsafeIntoMap(dst)
@@ -153,20 +153,24 @@ func (w *attributeWriter) stated(row *observed.Row, a wire.Attr, scoped bool) {
 	case wire.AttrDirection, wire.AttrCloseClass:
 		// The receiver's own word stands below.
 	case wire.AttrURL:
-		w.known(a, wire.StringValue(w.texts.clone(observed.RedactURL(ev.Str(a), w.allowURLQuery))))
+		w.knownStr(a, w.texts.clone(observed.RedactURL(ev.Str(a), w.allowURLQuery)))
 	case wire.AttrHTTPURL:
 		w.httpURL(w.texts.clone(observed.RedactURL(ev.Str(a), w.allowURLQuery)), ev.Has(wire.AttrURL) || c != nil && c.URL != "")
 	case wire.AttrConnectionID:
 		switch {
 		case c == nil:
-			w.known(a, wire.StringValue(w.texts.clone(ev.Str(a))))
+			w.knownStr(a, w.texts.clone(ev.Str(a)))
 		case !scoped:
-			w.known(a, wire.StringValue(c.ID))
+			w.knownStr(a, c.ID)
 		}
 	case wire.AttrMessageType, wire.AttrRole, wire.AttrProtocol, wire.AttrCloseInitiator, wire.AttrUpgrade, wire.AttrHTTPMethod:
-		w.known(a, wire.StringValue(w.intern(ev.Str(a))))
+		w.knownStr(a, w.intern(ev.Str(a)))
 	default:
-		w.known(a, w.texts.cloneValue(ev.Value(a)))
+		if v := ev.Value(a); v.Type == wire.TypeString {
+			w.knownStr(a, w.texts.clone(v.Str))
+		} else {
+			w.known(a, &v)
+		}
 	}
 }
 
@@ -175,7 +179,7 @@ func (w *attributeWriter) stated(row *observed.Row, a wire.Attr, scoped bool) {
 func (w *attributeWriter) inherited(ev *wire.Event, c *observed.Conn) {
 	inherit := func(a wire.Attr, s string) {
 		if s != "" && (ev == nil || !ev.Has(a)) {
-			w.known(a, wire.StringValue(s))
+			w.knownStr(a, s)
 		}
 	}
 	inherit(wire.AttrURL, c.URL)
@@ -183,11 +187,13 @@ func (w *attributeWriter) inherited(ev *wire.Event, c *observed.Conn) {
 	inherit(wire.AttrRole, c.RoleText)
 	inherit(wire.AttrPeerIP, c.PeerIP)
 	if c.HasPort && (ev == nil || !ev.Has(wire.AttrPeerPort)) {
-		w.known(wire.AttrPeerPort, wire.IntValue(c.PeerPort))
+		port := wire.IntValue(c.PeerPort)
+		w.known(wire.AttrPeerPort, &port)
 	}
-	for _, kv := range c.User {
+	for i := range c.User {
+		kv := &c.User[i]
 		if !w.names.written(kv.Key) && (ev == nil || !has(ev.User, kv.Key)) {
-			w.put(kv.Key, kv.Value)
+			w.put(kv.Key, &kv.Value)
 		}
 	}
 }
@@ -195,7 +201,7 @@ func (w *attributeWriter) inherited(ev *wire.Event, c *observed.Conn) {
 // connection writes what all events of a connection have, for its scope.
 func (w *attributeWriter) connection(c *observed.Conn, dst pcommon.Map) {
 	w.pairs.EnsureCapacity(1 + w.shared(c))
-	w.known(wire.AttrConnectionID, wire.StringValue(c.ID))
+	w.knownStr(wire.AttrConnectionID, c.ID)
 	w.inherited(nil, c)
 	if w.names.protocol {
 		w.putStr(protocolName, "websocket")
@@ -226,8 +232,19 @@ func (w *attributeWriter) httpURL(url string, hasWSURL bool) {
 	}
 }
 
-// known writes an attribute of the conventions under its names.
-func (w *attributeWriter) known(a wire.Attr, v wire.Value) {
+// knownStr writes a string of the conventions, which is owned, under its names.
+// Most attributes are strings, and a wire.Value is four words more to pass on.
+func (w *attributeWriter) knownStr(a wire.Attr, s string) {
+	if own := w.names.own[a]; own != "" {
+		w.putStr(own, s)
+	}
+	if twin := w.names.twin[a]; twin != "" {
+		w.putStr(twin, s)
+	}
+}
+
+// known writes another attribute of the conventions under its names.
+func (w *attributeWriter) known(a wire.Attr, v *wire.Value) {
 	if own := w.names.own[a]; own != "" {
 		w.put(own, v)
 	}
@@ -236,9 +253,20 @@ func (w *attributeWriter) known(a wire.Attr, v wire.Value) {
 	}
 }
 
+// user copies an attribute of the user.
+func (w *attributeWriter) user(kv *wire.KeyValue) {
+	key := w.texts.clone(kv.Key)
+	if kv.Value.Type == wire.TypeString {
+		w.putStr(key, w.texts.clone(kv.Value.Str))
+		return
+	}
+	v := w.texts.cloneValue(kv.Value)
+	w.put(key, &v)
+}
+
 // put writes an attribute whose strings are owned, and whose key is no other's.
-func (w *attributeWriter) put(key string, v wire.Value) {
-	observed.SetValue(w.pairs.AppendEmpty(key), &v)
+func (w *attributeWriter) put(key string, v *wire.Value) {
+	observed.SetValue(w.pairs.AppendEmpty(key), v)
 }
 
 func (w *attributeWriter) putStr(key, s string) { w.pairs.AppendEmpty(key).SetStr(s) }

@@ -169,8 +169,8 @@ func (w *attributeWriter) links(row *observed.Row, dst ptrace.SpanLinkSlice) {
 		link.SetTraceID(pcommon.TraceID(stated.TraceID))
 		link.SetSpanID(pcommon.SpanID(stated.SpanID))
 		w.pairs.EnsureCapacity(len(stated.Attributes))
-		for _, kv := range stated.Attributes {
-			w.put(w.texts.clone(kv.Key), w.texts.cloneValue(kv.Value))
+		for i := range stated.Attributes {
+			w.user(&stated.Attributes[i])
 		}
 		w.pairs.UnsafeIntoMap(link.Attributes())
 	}
