@@ -96,11 +96,11 @@ func TestWhatIsAlwaysKept(t *testing.T) {
 		got := row(t, NewTable(sampling(0), ""), event+`}`)
 		assert.Equal(t, !sampled, got.Span != nil, kind)
 		got = row(t, NewTable(sampling(0), ""), event+`,'error.type':'timeout'}`)
-		assert.True(t, got.Span != nil, "%v that failed", kind)
+		assert.NotNil(t, got.Span, "%v that failed", kind)
 		assert.True(t, got.Failed)
 		assert.Equal(t, "ot=th:0", got.Span.Tracestate)
 		got = row(t, NewTable(sampling(1), ""), event+`}`)
-		assert.True(t, got.Span != nil)
+		assert.NotNil(t, got.Span)
 		assert.Empty(t, got.Span.Tracestate)
 	}
 }
@@ -205,7 +205,7 @@ func TestUnsampledEvents(t *testing.T) {
 	out := take(t, NewTable(defaults(), ""), `{'threshold':'8','events':[{'event':'send','sampled':false},{'event':'error'}]}`)
 	assert.Equal(t, []bool{false, true}, []bool{out.Rows[0].Span != nil, out.Rows[1].Span != nil})
 	assert.Equal(t, 1, out.Spans)
-	assert.True(t, row(t, NewTable(defaults(), ""), `{'events':[{'event':'send','sampled':false}]}`).Span != nil, "only beside a threshold")
+	assert.NotNil(t, row(t, NewTable(defaults(), ""), `{'events':[{'event':'send','sampled':false}]}`).Span, "only beside a threshold")
 
 	opts := defaults()
 	opts.Traces = false
