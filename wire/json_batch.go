@@ -47,42 +47,14 @@ func batchField(key string) batchKey {
 
 func (d *Decoder) batch() *MessageError {
 	d.m.Form = FormBatch
-	if err := d.enter(); err != nil {
-		return err
-	}
-	var it list
-	var seen uint16
-	some := false
-	for d.nextKey(&it) {
-		key := it.key
-		field := batchField(key)
-		if field == batchUnknown {
-			if err := d.unknown(0, key); err != nil {
-				return err
-			}
-			continue
-		}
-		if seen&(1<<field) != 0 {
-			return d.duplicate(key)
-		}
-		seen |= 1 << field
-		if null, err := d.null(); err != nil {
-			return err
-		} else if null {
-			continue
-		}
-		some = true
-		if err := d.batchValue(field, key); err != nil {
-			return err
-		}
-	}
-	if err := d.endList(); err != nil {
+	stated, err := fields(d, batchField, d.unknown, d.batchValue)
+	if err != nil {
 		return err
 	}
 	if err := d.end(); err != nil {
 		return err
 	}
-	if !some {
+	if stated == 0 {
 		return d.fail("", `expected "event", "hello" or a batch: "seq", "connections", "events", "stats", "dropped"`)
 	}
 	return nil
@@ -179,147 +151,6 @@ func (d *Decoder) dropped() *MessageError {
 		}
 		if ok {
 			d.m.Batch.Dropped = append(d.m.Batch.Dropped, Dropped{Reason: key, Count: uint64(n)})
-		}
-	}
-	d.names = d.names[:base]
-	d.pop()
-	return d.endList()
-}
-
-func (d *Decoder) helloMessage() *MessageError {
-	d.m.Form = FormHello
-	if err := d.enter(); err != nil {
-		return err
-	}
-	var it list
-	seen := false
-	for d.nextKey(&it) {
-		key := it.key
-		if key != "hello" {
-			if err := d.unknown(0, key); err != nil {
-				return err
-			}
-			continue
-		}
-		if seen {
-			return d.duplicate(key)
-		}
-		seen = true
-		if null, err := d.null(); err != nil {
-			return err
-		} else if null {
-			continue
-		}
-		if err := d.hello(); err != nil {
-			return err
-		}
-	}
-	if err := d.endList(); err != nil {
-		return err
-	}
-	return d.end()
-}
-
-func (d *Decoder) hello() *MessageError {
-	if d.typ != jsonObject {
-		return d.unexpectedNext("hello", "an object")
-	}
-	d.push("hello", -1)
-	if err := d.enter(); err != nil {
-		return err
-	}
-	var it list
-	const (
-		instance = 1 << iota
-		agent
-		resource
-		aggregates
-	)
-	var seen uint
-	h, base := &d.m.Hello, len(d.names)
-	for d.nextKey(&it) {
-		var field uint
-		key := it.key
-		switch key {
-		case "instance":
-			field = instance
-		case "agent":
-			field = agent
-		case "resource":
-			field = resource
-		case "aggregates":
-			field = aggregates
-		default:
-			if err := d.unknown(base, key); err != nil {
-				return err
-			}
-			continue
-		}
-		if seen&field != 0 {
-			return d.duplicate(key)
-		}
-		seen |= field
-		if null, err := d.null(); err != nil {
-			return err
-		} else if null {
-			continue
-		}
-		var err *MessageError
-		switch field {
-		case instance:
-			h.Instance, err = d.name128(key)
-		case agent:
-			err = d.agent()
-		case resource:
-			h.Resource, err = d.keyValues("resource", &d.m.users)
-		case aggregates:
-			h.Aggregates, _, err = d.boolean(key)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if h.Instance == "" {
-		return d.fail("instance", "is required")
-	}
-	d.names = d.names[:base]
-	d.pop()
-	return d.endList()
-}
-
-func (d *Decoder) agent() *MessageError {
-	if d.typ != jsonObject {
-		return d.unexpectedNext("agent", "an object")
-	}
-	d.push("agent", -1)
-	if err := d.enter(); err != nil {
-		return err
-	}
-	var it list
-	h, base := &d.m.Hello, len(d.names)
-	var name, version bool
-	for d.nextKey(&it) {
-		key := it.key
-		var seen *bool
-		var value *string
-		switch key {
-		case "name":
-			seen, value = &name, &h.AgentName
-		case "version":
-			seen, value = &version, &h.AgentVersion
-		default:
-			if err := d.unknown(base, key); err != nil {
-				return err
-			}
-			continue
-		}
-		if *seen {
-			return d.duplicate(key)
-		}
-		*seen = true
-		var err *MessageError
-		if *value, err = d.optionalText(key); err != nil {
-			return err
 		}
 	}
 	d.names = d.names[:base]

@@ -40,40 +40,13 @@ func (d *Decoder) connection(index int) *MessageError {
 }
 
 func (d *Decoder) connectionObject(c *Connection) *MessageError {
-	if d.typ != jsonObject {
-		return d.unexpectedNext("", "an object")
-	}
-	if err := d.enter(); err != nil {
-		return err
-	}
-	var it list
-	var seen uint8
-	var seenAttrs uint64
-	base := len(d.names)
-	for d.nextKey(&it) {
-		key := it.key
-		field := connectionField(key)
-		if field == connectionUnknown {
-			if err := d.attribute(&c.Attrs, &seenAttrs, base, key); err != nil {
-				return err
-			}
-			continue
-		}
-		if seen&(1<<field) != 0 {
-			return d.duplicate(key)
-		}
-		seen |= 1 << field
-		if null, err := d.null(); err != nil {
-			return err
-		} else if null {
-			continue
-		}
-		if err := d.connectionValue(c, field, key); err != nil {
-			return err
-		}
-	}
-	d.names = d.names[:base]
-	if err := d.endList(); err != nil {
+	var seen uint64
+	_, err := fields(
+		d, connectionField,
+		func(base int, key string) *MessageError { return d.attribute(&c.Attrs, &seen, base, key) },
+		func(field connectionKey, key string) *MessageError { return d.connectionValue(c, field, key) },
+	)
+	if err != nil {
 		return err
 	}
 	c.User = d.rowUsers()

@@ -278,69 +278,31 @@ func (d *Decoder) linkList() ([]Link, *MessageError) {
 	return d.m.links[start:len(d.m.links):len(d.m.links)], d.endList()
 }
 
+var linkKeys = oneOf("trace_id", "span_id", "attributes")
+
 // link decodes a link of those of an event, which are from start on.
 func (d *Decoder) link(start *int) *MessageError {
-	if d.typ != jsonObject {
-		return d.unexpectedNext("", "an object")
-	}
-	if err := d.enter(); err != nil {
-		return err
-	}
-	var it list
-	const (
-		traceID = 1 << iota
-		spanID
-		attributes
-	)
 	var l Link
-	var seen uint
-	base := len(d.names)
-	for d.nextKey(&it) {
-		var field uint
-		key := it.key
+	_, err := fields(d, linkKeys, d.unknown, func(_ uint8, key string) (err *MessageError) {
 		switch key {
 		case "trace_id":
-			field = traceID
-		case "span_id":
-			field = spanID
-		case "attributes":
-			field = attributes
-		default:
-			if err := d.unknown(base, key); err != nil {
-				return err
-			}
-			continue
-		}
-		if seen&field != 0 {
-			return d.duplicate(key)
-		}
-		seen |= field
-		var err *MessageError
-		null, nullErr := d.null()
-		switch {
-		case null || nullErr != nil:
-			err = nullErr
-		case field == traceID:
 			err = d.id(key, l.TraceID[:])
-		case field == spanID:
+		case "span_id":
 			err = d.id(key, l.SpanID[:])
-		default:
+		case "attributes":
 			l.Attributes, err = d.keyValues(key, &d.m.linkUsers)
 		}
-		if err != nil {
-			return err
-		}
-	}
-	d.names = d.names[:base]
-	var err *MessageError
-	if l.TraceID == (TraceID{}) {
+		return err
+	})
+	switch {
+	case err != nil:
+	case l.TraceID == (TraceID{}):
 		err = d.reject("trace_id", "is required")
-	} else if l.SpanID == (SpanID{}) {
+	case l.SpanID == (SpanID{}):
 		err = d.reject("span_id", "is required")
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		d.m.links = push(d.m.links, start, l)
 	}
-	d.m.links = push(d.m.links, start, l)
-	return d.endList()
+	return err
 }

@@ -78,40 +78,8 @@ func (d *Decoder) stat(index int) *MessageError {
 }
 
 func (d *Decoder) statObject(s *Stat) *MessageError {
-	if d.typ != jsonObject {
-		return d.unexpectedNext("", "an object")
-	}
-	if err := d.enter(); err != nil {
-		return err
-	}
-	var it list
-	var seen, stated uint16
-	base := len(d.names)
-	for d.nextKey(&it) {
-		key := it.key
-		field := statField(key)
-		if field == statUnknown {
-			if err := d.unknown(base, key); err != nil {
-				return err
-			}
-			continue
-		}
-		if seen&(1<<field) != 0 {
-			return d.duplicate(key)
-		}
-		seen |= 1 << field
-		if null, err := d.null(); err != nil {
-			return err
-		} else if null {
-			continue
-		}
-		stated |= 1 << field
-		if err := d.statValue(s, field, key); err != nil {
-			return err
-		}
-	}
-	d.names = d.names[:base]
-	if err := d.endList(); err != nil {
+	stated, err := fields(d, statField, d.unknown, func(field statKey, key string) *MessageError { return d.statValue(s, field, key) })
+	if err != nil {
 		return err
 	}
 	return d.checkStat(s, stated)
@@ -248,7 +216,7 @@ func (d *Decoder) buckets() ([]uint64, *MessageError) {
 }
 
 // checkStat checks what concerns more than one key.
-func (d *Decoder) checkStat(s *Stat, stated uint16) *MessageError {
+func (d *Decoder) checkStat(s *Stat, stated uint32) *MessageError {
 	for _, required := range [...]struct {
 		field statKey
 		key   string

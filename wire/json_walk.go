@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -285,6 +286,55 @@ func (d *Decoder) unknown(base int, key string) *MessageError {
 		return err
 	}
 	return d.skip()
+}
+
+// oneOf tells a few keys apart, by their places from 1.
+func oneOf(keys ...string) func(key string) uint8 {
+	return func(key string) uint8 { return uint8(slices.Index(keys, key) + 1) }
+}
+
+// fields decodes the object that comes next. lookup tells the keys apart that it
+// may have, each once; 0 is any other, for which there is other (base is where the
+// object's keys begin in d.names). value decodes those that are not null: the bits
+// of their fields are returned.
+func fields[F ~uint8](
+	d *Decoder, lookup func(key string) F,
+	other func(base int, key string) *MessageError, value func(field F, key string) *MessageError,
+) (stated uint32, err *MessageError) {
+	if d.typ != jsonObject {
+		return 0, d.unexpectedNext("", "an object")
+	}
+	if err := d.enter(); err != nil {
+		return 0, err
+	}
+	var it list
+	var seen uint32
+	base := len(d.names)
+	for d.nextKey(&it) {
+		key := it.key
+		field := lookup(key)
+		if field == 0 {
+			if err := other(base, key); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if seen&(1<<field) != 0 {
+			return 0, d.duplicate(key)
+		}
+		seen |= 1 << field
+		if null, err := d.null(); err != nil {
+			return 0, err
+		} else if null {
+			continue
+		}
+		stated |= 1 << field
+		if err := value(field, key); err != nil {
+			return 0, err
+		}
+	}
+	d.names = d.names[:base]
+	return stated, d.endList()
 }
 
 // rows walks an array of rows, each decoded by one. A row that was rejected has

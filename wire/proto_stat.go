@@ -42,7 +42,7 @@ func (d *Decoder) protoStat(index int, body []byte) *MessageError {
 	*s = Stat{Index: index}
 	attrs := rowAttrs{as: &s.Attrs, base: len(d.names)}
 	// What protobuf does not write is 0. The metric is required.
-	stated := uint16(1<<statStart | 1<<statTime | 1<<statCount | 1<<statSum)
+	stated := uint32(1<<statStart | 1<<statTime | 1<<statCount | 1<<statSum)
 	it := fieldIter{rest: body, spec: statFields}
 	for it.next() {
 		var err *MessageError
