@@ -109,11 +109,25 @@ type memory struct{ now, peak int64 }
 
 // collectGarbage leaves the collector with the memory that it uses.
 func (c *collector) collectGarbage(ctx context.Context) error {
-	body, err := c.get(ctx, c.setup.addresses["gc"], "/")
+	body, err := c.get(ctx, c.setup.addresses["probe"], "/gc")
 	if err != nil {
 		return fmt.Errorf("collecting garbage: %w", err)
 	}
 	return body.Close()
+}
+
+// profile is a CPU profile of the collector over that time, as pprof has it.
+func (c *collector) profile(ctx context.Context, length time.Duration) ([]byte, error) {
+	body, err := c.get(ctx, c.setup.addresses["probe"], "/profile?for="+length.String())
+	if err != nil {
+		return nil, fmt.Errorf("profiling: %w", err)
+	}
+	defer func() { _ = body.Close() }()
+	data, err := io.ReadAll(body)
+	if err != nil {
+		return nil, fmt.Errorf("profiling: %w", err)
+	}
+	return data, nil
 }
 
 // resident is the memory that the collector uses, in bytes: what is resident when

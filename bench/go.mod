@@ -1,6 +1,6 @@
 module github.com/wsstats/wsstatsreceiver/bench
 
-go 1.25.0
+go 1.26.0
 
 require (
 	github.com/gorilla/websocket v1.5.3
@@ -19,7 +19,10 @@ require (
 	google.golang.org/grpc v1.83.0
 )
 
-require github.com/stretchr/testify v1.11.1
+require (
+	github.com/google/pprof v0.0.0-20261105003125-4bf881d7fb0b
+	github.com/stretchr/testify v1.11.1
+)
 
 require go.opentelemetry.io/collector/pdata/xpdata v0.158.0 // indirect
 

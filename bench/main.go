@@ -40,6 +40,7 @@ func modes() []mode {
 		{"fleet", (*run).compareFleet},
 		{"slow", (*run).compareSlow},
 		{"growth", (*run).measureGrowth},
+		{"profile", (*run).profileAll},
 	}
 }
 
@@ -57,12 +58,13 @@ func bench(ctx context.Context, args []string) error {
 	flags.IntVar(&r.timing.rounds, "rounds", 5, "`number` of windows of a peer")
 	var names, only, document, plots, results, render string
 	var gate, short bool
-	flags.StringVar(&names, "modes", "compare,duty,fleet,slow,growth", "`list` of what to measure")
-	flags.StringVar(&only, "peers", "", "`regexp`: measure these peers alone in compare and duty")
+	flags.StringVar(&names, "modes", "compare,duty,fleet,slow,growth,profile", "`list` of what to measure")
+	flags.StringVar(&only, "peers", "", "`regexp`: measure these peers alone in compare, duty and profile")
 	flags.StringVar(&document, "report", "", "Markdown `file` whose section is rewritten; none: the report is printed")
 	flags.StringVar(&plots, "plots", "", "`directory` for plots")
 	flags.StringVar(&results, "results", "", "`file` for all figures, as JSON")
 	flags.StringVar(&render, "render", "", "`file` that -results wrote: report on it, and measure nothing")
+	flags.StringVar(&r.profiles, "profiles", "", "`directory` for the profiles of the mode profile, as pprof reads them")
 	flags.BoolVar(&short, "short", false, "measure what has a gate alone, and briefly")
 	flags.BoolVar(&gate, "gate", false, "fail where a ratio is over its gate")
 	if err := flags.Parse(args); err != nil {

@@ -77,6 +77,7 @@ func (r *report) markdown(plots string) string {
 	r.fleetTable(&b)
 	r.slowTable(&b)
 	r.growthTables(&b)
+	r.profileTable(&b)
 	if plots != "" {
 		for _, p := range r.plots() {
 			fmt.Fprintf(&b, "![%s](%s)\n\n", p.about, path.Join(plots, p.file))
@@ -181,6 +182,27 @@ func (r *report) growthTables(b *strings.Builder) {
 			fmt.Fprintf(b, "%d agents, %s: %s KB an agent.\n\n", one.Agents, one.Peer, kilobytes(one.perAgent()))
 		}
 	}
+}
+
+func (r *report) profileTable(b *strings.Builder) {
+	if len(r.Profiles) == 0 {
+		return
+	}
+	b.WriteString("### Where the time goes\n\nNanoseconds of CPU an event, by a profile of one window. What each part allocates is in *allocation*, what is collected in *garbage*.\n\n")
+	head := []string{"peer", "in all"}
+	for _, p := range parts {
+		head = append(head, p.name)
+	}
+	table := [][]string{append(head, "the rest")}
+	for _, one := range r.Profiles {
+		row, rest := []string{one.Peer, fmt.Sprintf("%.0f", one.CPU)}, 1.0
+		for _, p := range parts {
+			row = append(row, fmt.Sprintf("%.0f", one.CPU*one.Shares[p.name]))
+			rest -= one.Shares[p.name]
+		}
+		table = append(table, append(row, fmt.Sprintf("%.0f", one.CPU*rest)))
+	}
+	markdownTable(b, table)
 }
 
 // withSpread is a median and, in brackets, the least and the most.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 )
 
 // Names of peers that goals and gates speak of.
@@ -132,18 +133,17 @@ func acceptedSpans(receiver string) counter {
 
 // compare runs the peers that were asked for against one collector.
 func (r *run) compare(ctx context.Context, s *setup, peers []peer) (_ []result, err error) {
-	var chosen []peer
-	for _, p := range peers {
-		if r.only == nil || r.only.MatchString(p.name) {
-			chosen = append(chosen, p)
-		}
-	}
 	c, err := r.start(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.stop()) }()
-	return compare(ctx, c, chosen, r.timing, rand.New(rand.NewPCG(r.seed, 2)), r.progress)
+	return compare(ctx, c, r.chosen(peers), r.timing, rand.New(rand.NewPCG(r.seed, 2)), r.progress)
+}
+
+// chosen are the peers that were asked for.
+func (r *run) chosen(peers []peer) []peer {
+	return slices.DeleteFunc(peers, func(p peer) bool { return r.only != nil && !r.only.MatchString(p.name) })
 }
 
 // meanBytes is the size of a batch's body, for each event.

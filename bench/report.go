@@ -35,6 +35,8 @@ type report struct {
 	GrowthConnections []crowdResult `json:"growth_connections,omitempty"`
 	IdlePlain         *crowdResult  `json:"idle_plain,omitempty"`
 	IdleTLS           *crowdResult  `json:"idle_tls,omitempty"`
+
+	Profiles []profiled `json:"profiles,omitempty"`
 }
 
 // machine is where the figures come from.

@@ -38,6 +38,7 @@ func whole() *report {
 	plain, secure := crowd(5000, 0, 0, 60<<20), crowd(2000, 0, 0, 90<<20)
 	plain.Peer, secure.Peer = "idle, plain", "idle, TLS"
 	r.IdlePlain, r.IdleTLS = &plain, &secure
+	r.Profiles = []profiled{{Peer: "wsstats columns", CPU: 200, Shares: map[string]float64{"decoding": 0.25, "acks": 0.1}}}
 	return r
 }
 

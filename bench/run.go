@@ -16,6 +16,9 @@ type run struct {
 	seed   uint64
 	timing timing
 	only   *regexp.Regexp // peers; nil: all
+
+	profiles string // where profiles are kept; "": nowhere
+
 	report report
 	out    io.Writer
 	began  time.Time

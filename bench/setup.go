@@ -21,7 +21,7 @@ func newSetup() *setup {
 		exporters: settings{"nop": settings{}}, addresses: map[string]string{},
 	}
 	s.listen("telemetry")
-	s.listen("gc")
+	s.listen("probe")
 	return s
 }
 
@@ -87,9 +87,9 @@ func (s *setup) config() settings {
 	number, _ := strconv.Atoi(port)
 	return settings{
 		"receivers": s.receivers, "processors": s.processors, "exporters": s.exporters, "connectors": s.connectors,
-		"extensions": settings{"gc": settings{"endpoint": s.addresses["gc"]}},
+		"extensions": settings{"probe": settings{"endpoint": s.addresses["probe"]}},
 		"service": settings{
-			"extensions": []string{"gc"},
+			"extensions": []string{"probe"},
 			"pipelines":  s.pipelines,
 			"telemetry": settings{
 				"logs": settings{"level": "warn"},

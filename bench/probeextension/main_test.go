@@ -1,4 +1,4 @@
-package gcextension
+package probeextension
 
 import (
 	"testing"

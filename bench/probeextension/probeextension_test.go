@@ -1,11 +1,15 @@
-package gcextension
+package probeextension
 
 import (
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"runtime"
+	"runtime/pprof"
 	"testing"
 
+	"github.com/google/pprof/profile"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
@@ -13,7 +17,7 @@ import (
 	"go.opentelemetry.io/collector/extension"
 )
 
-func TestItCollects(t *testing.T) {
+func TestItCollectsAndProfiles(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
@@ -26,17 +30,37 @@ func TestItCollects(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, e.Start(t.Context(), componenttest.NewNopHost()))
 
+	get := func(path string) (int, []byte) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+cfg.Endpoint+path, http.NoBody)
+		require.NoError(t, err)
+		req.Close = true
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, errors.Join(err, resp.Body.Close()))
+		return resp.StatusCode, body
+	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+cfg.Endpoint, http.NoBody)
-	require.NoError(t, err)
-	req.Close = true
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(t, err)
-	require.NoError(t, resp.Body.Close())
+	status, _ := get("/gc")
 	runtime.ReadMemStats(&after)
-	assert.Equal(t, http.StatusOK, resp.StatusCode)
+	assert.Equal(t, http.StatusOK, status)
 	assert.Greater(t, after.NumForcedGC, before.NumForcedGC)
+
+	status, body := get("/profile?for=10ms")
+	assert.Equal(t, http.StatusOK, status)
+	p, err := profile.ParseData(body)
+	require.NoError(t, err)
+	assert.Equal(t, "cpu", p.SampleType[1].Type)
+	for _, length := range []string{"", "5", "-1s"} {
+		status, body := get("/profile?for=" + length)
+		assert.Equal(t, http.StatusBadRequest, status)
+		assert.Equal(t, "for: expected a time such as \"5s\"\n", string(body))
+	}
+	require.NoError(t, pprof.StartCPUProfile(io.Discard))
+	status, _ = get("/profile?for=10ms")
+	assert.Equal(t, http.StatusConflict, status, "somebody else profiles")
+	pprof.StopCPUProfile()
 
 	again, err := f.Create(t.Context(), extension.Settings{ID: component.NewID(f.Type())}, cfg)
 	require.NoError(t, err)
