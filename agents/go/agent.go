@@ -28,6 +28,8 @@ type Agent struct {
 	done   chan struct{} // closed: the link has ended
 	cancel context.CancelFunc
 
+	recording *recording // nil: none
+
 	finished    chan struct{} // closed: Shutdown has ended
 	shutdownErr error         // valid once finished
 }
@@ -43,6 +45,8 @@ type Stats struct {
 
 	Sessions uint64 // that the receiver welcomed: the first one, and reconnects
 	Nacks    uint64 // batches that it refused for the moment: they are sent again
+
+	Unrecorded uint64 // events that are missing in what WithRecorder wrote
 }
 
 // NewAgent starts an agent. It never waits for the network: a receiver that
@@ -68,6 +72,10 @@ func NewAgent(opts ...Option) (*Agent, error) {
 		defer close(a.done)
 		newLink(a).run(ctx)
 	}()
+	if cfg.recorder != nil {
+		a.recording = newRecording(cfg.recorder, cfg.logger, cfg.resource)
+		go a.recording.run(a.drain)
+	}
 	return a, nil
 }
 
@@ -93,6 +101,9 @@ func (a *Agent) record(r record) {
 		a.ring.lose(&r, reasonShutdown)
 		a.mu.Unlock()
 		return
+	}
+	if a.recording != nil {
+		a.recording.take(&r)
 	}
 	waited, full := a.ring.waits(), a.full()
 	a.ring.push(&r)
@@ -189,10 +200,11 @@ func (a *Agent) shutdown(ctx context.Context) {
 	}
 	a.cancel()
 	<-a.done
+	recorded := a.recording == nil || a.recording.ended(ctx, a.cfg.timing.closing/4)
 
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if left := a.ring.discard(); left > 0 {
+	if left := a.ring.discard(); left > 0 || !recorded {
 		a.shutdownErr = ctx.Err()
 	}
 	clear(a.conns)
@@ -211,6 +223,9 @@ func (a *Agent) Stats() Stats {
 		Dropped:      map[string]uint64{},
 		Sessions:     a.sessions,
 		Nacks:        a.nacks,
+	}
+	if a.recording != nil {
+		s.Unrecorded = a.recording.unrecorded()
 	}
 	for why, count := range a.ring.dropped {
 		if count > 0 {

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -45,6 +46,7 @@ type config struct {
 	queueBytes int
 	logger     *slog.Logger
 	outcome    func(Outcome)
+	recorder   io.Writer
 	timing     timing
 }
 
@@ -124,6 +126,15 @@ func WithLogger(logger *slog.Logger) Option {
 // latencies. The agent is locked meanwhile: f returns at once and does not use it.
 func WithOutcome(f func(Outcome)) Option {
 	return func(c *config) { c.outcome = f }
+}
+
+// WithRecorder has the agent write all events to w too: JSON messages of the
+// protocol, one a line, first a hello. A recording is at most a few events
+// behind, and never holds the agent up: what w is too slow for, or does not take
+// after its first error, is left out and counted in [Stats]; up to about 2 MiB wait
+// for it. Shutdown ends the recording; it does not close w.
+func WithRecorder(w io.Writer) Option {
+	return func(c *config) { c.recorder = w }
 }
 
 // handshakeHeaders belong to the WebSocket handshake (RFC 6455 section 4.1).
