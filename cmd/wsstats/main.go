@@ -1,6 +1,8 @@
-// Wsstats is the tool beside the wsstats receiver: it loads a receiver and
-// checks messages against the protocol.
+// Wsstats is the tool beside the wsstats receiver: it reports the WebSockets of
+// an application that it stands before, loads a receiver, and checks messages
+// against the protocol.
 //
+//	wsstats proxy --listen :8080 --target http://localhost:3000 --collector ws://localhost:4390
 //	wsstats gen --endpoint ws://localhost:4390/v1/wsstats --rate 5000 --duration 10s
 //	wsstats validate messages.jsonl
 package main
@@ -44,6 +46,7 @@ func usage(format string, args ...any) error { return usageError{fmt.Errorf(form
 
 func commands() []command {
 	return []command{
+		{"proxy", "report the WebSockets of an application that it stands before", runProxy},
 		{"gen", "load a receiver, and account for every event", runGen},
 		{"validate", "check messages against the protocol", runValidate},
 		{"version", "print the version", runVersion},
@@ -90,13 +93,13 @@ func dispatch(ctx context.Context, args []string, std streams) error {
 	all := commands()
 	i := slices.IndexFunc(all, func(c command) bool { return c.name == name })
 	if i < 0 {
-		return usage("unknown command %q: expected gen, validate, version or help", name)
+		return usage("unknown command %q: expected proxy, gen, validate, version or help", name)
 	}
 	return all[i].run(ctx, rest, std)
 }
 
 func help(out io.Writer) error {
-	fmt.Fprint(out, "wsstats loads a wsstats receiver and checks messages against its protocol.\n\n")
+	fmt.Fprint(out, "wsstats feeds and loads a wsstats receiver, and checks messages against its protocol.\n\n")
 	for _, c := range commands() {
 		fmt.Fprintf(out, "  wsstats %-9s %s\n", c.name, c.about)
 	}
@@ -127,7 +130,7 @@ func printHelp(flags *flag.FlagSet, arguments, about string, out io.Writer) {
 	flags.VisitAll(func(f *flag.Flag) {
 		value, text := flag.UnquoteUsage(f)
 		fmt.Fprintf(out, "\n  --%-20s %s", strings.TrimSpace(f.Name+" "+value), text)
-		if f.DefValue != "" && f.DefValue != "0" {
+		if f.DefValue != "" && f.DefValue != "0" && f.DefValue != "false" {
 			fmt.Fprintf(out, " (default %s)", f.DefValue)
 		}
 	})

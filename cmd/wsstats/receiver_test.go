@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/gorilla/websocket"
+	"github.com/stretchr/testify/require"
 
 	"github.com/wsstats/wsstatsreceiver/wire"
 )
@@ -20,6 +21,7 @@ type receiver struct {
 	// returns something.
 	answer func(seq uint64) *wire.Reply
 	silent bool // it says no more than welcome
+	keep   bool // lines and hellos are kept
 
 	mu       sync.Mutex
 	taken    map[string]uint64 // the last number, by instance
@@ -27,6 +29,8 @@ type receiver struct {
 	kinds    map[wire.Kind]int
 	sessions map[*websocket.Conn]struct{}
 	chosen   map[string]int // sessions, by subprotocol
+	lines    [][]byte       // the messages that were taken, in JSON
+	hellos   [][]byte
 	wg       sync.WaitGroup
 }
 
@@ -93,13 +97,16 @@ func (r *receiver) serve(ws *websocket.Conn) {
 		case m.Form == wire.FormHello:
 			instance = strings.Clone(m.Hello.Instance)
 			r.mu.Lock()
+			if r.keep {
+				r.hellos = append(r.hellos, wire.AppendJSON(nil, &m))
+			}
 			after := r.taken[instance]
 			r.mu.Unlock()
 			reply(wire.Reply{Welcome: &wire.Welcome{ResumeAfter: after, MaxMessageBytes: 1 << 20, MaxEvents: 1000, WindowBytes: 1 << 20, HeartbeatS: 10}})
 		case r.silent:
 		case m.Batch.Seq > 0:
 			again = 0
-			answer := r.batch(instance, &m.Batch)
+			answer := r.batch(instance, &m)
 			if answer.Retryable {
 				again = answer.Nack
 				d.Definitions = nil
@@ -112,9 +119,10 @@ func (r *receiver) serve(ws *websocket.Conn) {
 }
 
 // batch takes a number, unless it has it.
-func (r *receiver) batch(instance string, b *wire.Batch) wire.Reply {
+func (r *receiver) batch(instance string, m *wire.Message) wire.Reply {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	b := &m.Batch
 	if r.answer != nil {
 		if answer := r.answer(b.Seq); answer != nil {
 			return *answer
@@ -126,6 +134,9 @@ func (r *receiver) batch(instance string, b *wire.Batch) wire.Reply {
 		return ack
 	}
 	r.taken[instance] = b.Seq
+	if r.keep {
+		r.lines = append(r.lines, wire.AppendJSON(nil, m))
+	}
 	if rejected := b.Rejected; rejected.Count > 0 {
 		ack.Rejected = &rejected
 	}
@@ -138,6 +149,27 @@ func (r *receiver) batch(instance string, b *wire.Batch) wire.Reply {
 		}
 	}
 	return ack
+}
+
+// events are those that were taken, where they are kept.
+func (r *receiver) events(t *testing.T) (events []wire.Event) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, line := range r.lines {
+		events = append(events, decoded(t, line).Batch.Events...)
+	}
+	return events
+}
+
+// decoded is a message in JSON. It shares its memory with no other.
+func decoded(t *testing.T, line []byte) *wire.Message {
+	t.Helper()
+	var d wire.Decoder
+	m := &wire.Message{}
+	require.NoError(t, d.DecodeJSON(line, m))
+	require.Zero(t, m.Batch.Rejected.Count, m.Batch.Rejected.First)
+	return m
 }
 
 // idsOf are the gen.ids that a set of an agent's numbers stands for.
