@@ -87,11 +87,8 @@ func parseGen(args []string, out io.Writer) (*genOptions, error) {
 	if o.scenario, err = findScenario(name); err != nil {
 		return nil, err
 	}
-	if o.url, err = url.Parse(o.endpoint); err != nil || o.url.Host == "" || o.url.Scheme != "ws" && o.url.Scheme != "wss" {
-		return nil, usage("gen: --endpoint: expected a URL such as ws://localhost:4390/v1/wsstats")
-	}
-	if o.url.Path == "" {
-		o.url.Path = "/v1/wsstats"
+	if o.url, err = parseEndpoint("gen", o.endpoint); err != nil {
+		return nil, err
 	}
 	switch {
 	case !(o.rate > 0 && o.rate <= 1e8):
@@ -116,6 +113,18 @@ func parseGen(args []string, out io.Writer) (*genOptions, error) {
 		o.seed = rand.Uint64N(1_000_000)
 	}
 	return o, nil
+}
+
+// parseEndpoint reads the --endpoint of a command.
+func parseEndpoint(command, endpoint string) (*url.URL, error) {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {
+		return nil, usage("%s: --endpoint: expected a URL such as ws://localhost:4390/v1/wsstats", command)
+	}
+	if u.Path == "" {
+		u.Path = "/v1/wsstats"
+	}
+	return u, nil
 }
 
 func (o *genOptions) threshold() uint64 { return wire.ThresholdFromRatio(o.sampling) }

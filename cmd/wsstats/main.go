@@ -48,6 +48,7 @@ func commands() []command {
 	return []command{
 		{"proxy", "report the WebSockets of an application that it stands before", runProxy},
 		{"gen", "load a receiver, and account for every event", runGen},
+		{"replay", "send a recording of proxy to a receiver", runReplay},
 		{"validate", "check messages against the protocol", runValidate},
 		{"version", "print the version", runVersion},
 	}
@@ -93,7 +94,7 @@ func dispatch(ctx context.Context, args []string, std streams) error {
 	all := commands()
 	i := slices.IndexFunc(all, func(c command) bool { return c.name == name })
 	if i < 0 {
-		return usage("unknown command %q: expected proxy, gen, validate, version or help", name)
+		return usage("unknown command %q: expected proxy, gen, replay, validate, version or help", name)
 	}
 	return all[i].run(ctx, rest, std)
 }

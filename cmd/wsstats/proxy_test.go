@@ -98,6 +98,8 @@ func echo(t *testing.T, seen func(*http.Request)) *httptest.Server {
 	})
 }
 
+func nothing(*http.Request) {}
+
 func application(t *testing.T, handler http.HandlerFunc) *httptest.Server {
 	s := httptest.NewServer(handler)
 	t.Cleanup(s.Close)
@@ -181,7 +183,7 @@ func TestProxyRefused(t *testing.T) {
 
 // An application that is away is a 502, and one line for many of them.
 func TestProxyApplicationAway(t *testing.T) {
-	app := echo(t, func(*http.Request) {})
+	app := echo(t, nothing)
 	address := app.Listener.Addr().String()
 	app.Close()
 	p := startProxy(t, "http://"+address, "--collector", newReceiver(t, nil).endpoint())
@@ -206,7 +208,7 @@ func TestProxyApplicationAway(t *testing.T) {
 func TestProxyDrains(t *testing.T) {
 	r := newReceiver(t, nil)
 	r.keep = true
-	app := echo(t, func(*http.Request) {})
+	app := echo(t, nothing)
 	p := startProxy(t, app.URL, "--collector", r.endpoint(), "--drain", patience.String())
 	ws, _, err := websocket.DefaultDialer.Dial("ws://"+p.address, nil)
 	require.NoError(t, err)
@@ -230,7 +232,7 @@ func TestProxyDrains(t *testing.T) {
 func TestProxyDrainEnds(t *testing.T) {
 	r := newReceiver(t, nil)
 	r.keep = true
-	app := echo(t, func(*http.Request) {})
+	app := echo(t, nothing)
 	p := startProxy(t, app.URL, "--collector", r.endpoint(), "--drain", "20ms")
 	ws, _, err := websocket.DefaultDialer.Dial("ws://"+p.address, nil)
 	require.NoError(t, err)

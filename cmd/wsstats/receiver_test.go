@@ -31,6 +31,7 @@ type receiver struct {
 	chosen   map[string]int // sessions, by subprotocol
 	lines    [][]byte       // the messages that were taken, in JSON
 	hellos   [][]byte
+	restated int // connections, in unnumbered messages
 	wg       sync.WaitGroup
 }
 
@@ -112,6 +113,10 @@ func (r *receiver) serve(ws *websocket.Conn) {
 				d.Definitions = nil
 			}
 			reply(answer)
+		case len(m.Batch.Connections) > 0:
+			r.mu.Lock()
+			r.restated += len(m.Batch.Connections)
+			r.mu.Unlock()
 		case m.Batch.Rejected.Count > 0:
 			reply(wire.Reply{Error: &wire.ErrorDetail{Code: wire.CodeRejected, Message: m.Batch.Rejected.First}})
 		}

@@ -29,9 +29,12 @@ type validateOptions struct {
 	limits       wire.Limits
 }
 
+// validateBytes is the receiver's default limit of a message.
+const validateBytes = 4 << 20
+
 func validateFlags(o *validateOptions) *flag.FlagSet {
 	flags := newFlags("validate")
-	flags.IntVar(&o.messageBytes, "message-bytes", 4<<20, "`bytes` of a message")
+	flags.IntVar(&o.messageBytes, "message-bytes", validateBytes, "`bytes` of a message")
 	flags.IntVar(&o.limits.Events, "events", 8192, "`number` of events of a message, and of stats")
 	flags.IntVar(&o.limits.Connections, "connections", 8192, "`number` of connections that a message declares")
 	flags.IntVar(&o.limits.Attributes, "attributes", 64, "`number` of your own attributes of an event")
