@@ -1,5 +1,5 @@
 # `make help` lists the targets. Whatever is built or fetched for the project
-# alone lands in build/.
+# alone lands in build/, but for what npm wants beside its package.json.
 
 SHELL         := bash
 .SHELLFLAGS   := -euo pipefail -c
@@ -26,6 +26,7 @@ RIVALS    := build/otelcol-bench
 COMPARE   := build/bench-compare
 LINTER    := build/bin/golangci-lint-$(GOLANGCI_VERSION)
 PEERS     := build/venv/websockets-$(WEBSOCKETS_VERSION)
+NODE      := examples/node/node_modules/.package-lock.json
 
 # The files of the working tree, committed or not, that match a git pathspec.
 files    = $(wildcard $(shell git ls-files -co --exclude-standard -- $(1)))
@@ -47,7 +48,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
-setup: check $(PEERS) $(LINTER) ## check this machine; fetch what the tests and the linters need
+setup: check $(PEERS) $(NODE) $(LINTER) ## check this machine; fetch what the tests and the linters need
 
 .PHONY: check
 check:
@@ -61,10 +62,14 @@ run: check $(COLLECTOR) $(DEMO) ## start the collector and the demo, and show wh
 collector: check $(COLLECTOR) ## build the collector with the receiver: build/otelcol-wsstats
 
 .PHONY: tool
-tool: check $(TOOL) ## build wsstats, which loads a receiver and checks messages: build/wsstats
+tool: check $(TOOL) ## build wsstats, which is a proxy, loads a receiver and checks messages: build/wsstats
+
+.PHONY: example-node
+example-node: check $(TOOL) $(NODE) ## start a Node.js chat and wsstats proxy before it, on localhost:8080
+	@exec examples/node/start $(TOOL)
 
 .PHONY: test
-test: check $(COLLECTOR) $(DEMO) $(TOOL) $(PEERS) ## test every module, the whole path included; coverage is shown and held over 85 %
+test: check $(COLLECTOR) $(DEMO) $(TOOL) $(PEERS) $(NODE) ## test every module, the whole path included; coverage is shown and held over 85 %
 	@WSSTATS_COLLECTOR=$(CURDIR)/$(COLLECTOR) WSSTATS_DEMO=$(CURDIR)/$(DEMO) WSSTATS_TOOL=$(CURDIR)/$(TOOL) \
 		WSSTATS_PYTHON=$(CURDIR)/build/venv/bin/python scripts/test $(MODULES)
 
@@ -117,7 +122,7 @@ cross: ## compile every module for linux, darwin and windows, amd64 and arm64
 
 .PHONY: clean
 clean: ## remove build/
-	@rm -rf build
+	@rm -rf build examples/node/node_modules
 
 # The builder writes the distribution's source; go builds it, so that a change
 # of the receiver costs seconds.
@@ -160,3 +165,6 @@ $(LINTER):
 # The other end of a test connection that is not written in Go.
 $(PEERS):
 	@scripts/peers build/venv websockets==$(WEBSOCKETS_VERSION) $@
+
+$(NODE): examples/node/package-lock.json
+	@scripts/node-modules $(<D)

@@ -32,13 +32,14 @@ type forwarder struct {
 	httputil.ReverseProxy
 	transport *http.Transport
 	log       *slog.Logger
+	lingering time.Duration
 	failing   atomic.Bool // the last request was not forwarded
 }
 
 func newForwarder(o *proxyOptions) *forwarder {
 	tlsConfig := o.outgoing.Clone()
 	tlsConfig.InsecureSkipVerify = o.insecure
-	f := &forwarder{log: o.log, transport: &http.Transport{
+	f := &forwarder{log: o.log, lingering: lingering, transport: &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
 		TLSClientConfig:     tlsConfig,
 		TLSHandshakeTimeout: dialTimeout,
@@ -61,7 +62,7 @@ func newForwarder(o *proxyOptions) *forwarder {
 // ServeHTTP implements http.Handler.
 func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Upgrade") != "" {
-		w = eager{w}
+		w = upgrading{w, f.lingering}
 	}
 	f.ReverseProxy.ServeHTTP(w, r)
 }

@@ -247,6 +247,31 @@ func TestProxyDrainEnds(t *testing.T) {
 	assert.Equal(t, int64(1006), closes[0].Int(wire.AttrCloseCode))
 }
 
+// A client that never closes does not stay for ever when the application has.
+// Red when: the time after a half-close has no end.
+func TestProxyLingers(t *testing.T) {
+	app := echo(t, nothing)
+	o, err := parseProxy([]string{"--target", app.URL}, streams{err: io.Discard})
+	require.NoError(t, err)
+	f := newForwarder(o)
+	f.lingering = 20 * time.Millisecond
+	defer f.transport.CloseIdleConnections()
+	returned := make(chan struct{})
+	s := application(t, func(w http.ResponseWriter, r *http.Request) {
+		f.ServeHTTP(w, r)
+		close(returned)
+	})
+	ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(s.URL, "http"), nil)
+	require.NoError(t, err)
+	defer ws.Close()
+	require.NoError(t, ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(1000, ""), time.Now().Add(patience)))
+	select {
+	case <-returned:
+	case <-time.After(patience):
+		t.Fatal("the connection is still forwarded")
+	}
+}
+
 // get asks over a connection of its own.
 func get(t *testing.T, url string) *http.Response {
 	t.Helper()
