@@ -17,11 +17,13 @@ import (
 var notRun = map[string]string{
 	"make run":  "TestDemo runs the program that it starts",
 	"make test": "it would run this test",
-	"go test -run='^$' -bench='Traces|Metrics|Both|Translator' -benchtime=1s .":                       "it measures for minutes",
-	"go test -run='^$' -bench=MemoryBlocked -benchtime=1x .":                                          "TestMemoryBlocked runs a part of it",
-	"build/wsstats gen --rate 20000 --connections 1000 --agents 4 --duration 5s --ledger ledger.json": "TestGen runs it, for shorter",
-	"build/wsstats validate messages.jsonl":                                                           "the tests of cmd/wsstats run it",
-	"go run " + builder + " --config manifest.yaml":                                                   "TestForeignManifest runs it with the README's manifest",
+	"go test -run='^$' -bench='Traces|Metrics|Both|Translator' -benchtime=1s .":                                       "it measures for minutes",
+	"go test -run='^$' -bench=MemoryBlocked -benchtime=1x .":                                                          "TestMemoryBlocked runs a part of it",
+	"build/wsstats gen --rate 20000 --connections 1000 --agents 4 --duration 5s --ledger ledger.json":                 "TestGen runs it, for shorter",
+	"build/wsstats validate messages.jsonl":                                                                           "the tests of cmd/wsstats run it",
+	"build/wsstats proxy --listen :8080 --target http://app:3000 --collector ws://collector:4390 --service-name chat": "TestProxyNode runs it, before an application that is there",
+	"build/wsstats replay recording.jsonl --speed 10 --endpoint ws://localhost:4390":                                  "TestProxyNode runs it, and the tests of cmd/wsstats",
+	"go run " + builder + " --config manifest.yaml":                                                                   "TestForeignManifest runs it with the README's manifest",
 }
 
 // block is a code block of Markdown, with the mark before it.
