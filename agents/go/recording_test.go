@@ -134,11 +134,14 @@ func TestRecordingIsBounded(t *testing.T) {
 	requireBalanced(t, a)
 
 	close(w.hold)
-	require.Eventually(t, func() bool {
-		_, events, _, missing := w.recorded(t)
-		return missing > 0 && int64(len(events))+int64(missing) == many
-	}, 10*time.Second, 5*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.Error(t, a.Shutdown(ctx), "there is no receiver")
+	<-a.recording.done
+	_, events, _, missing := w.recorded(t)
+	assert.Equal(t, lost, missing)
 	assert.Equal(t, lost, a.Stats().Unrecorded)
+	assert.Equal(t, many, int64(len(events))+int64(missing))
 }
 
 func TestRecordingFails(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -103,4 +104,53 @@ func mirror(b *testing.B, size int) string {
 	}))
 	b.Cleanup(s.Close)
 	return s.Listener.Addr().String()
+}
+
+// BenchmarkProxyIdle tells what an open WebSocket on which nothing happens
+// costs: heap and stacks of both of its ends, and of the proxy between them.
+func BenchmarkProxyIdle(b *testing.B) {
+	const connections = 400
+	server := mirror(b, 128)
+	for name, address := range map[string]func() string{
+		"direct": func() string { return server },
+		"tapped": func() string {
+			agent, err := wsstats.NewAgent(wsstats.WithEndpoint("ws://127.0.0.1:1"), wsstats.WithLogger(slog.New(slog.DiscardHandler)))
+			require.NoError(b, err)
+			b.Cleanup(func() {
+				ctx, cancel := context.WithCancel(context.Background())
+				cancel()
+				_ = agent.Shutdown(ctx)
+			})
+			return benchProxy(b, server, agent.Handler)
+		},
+	} {
+		to := address()
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				before := inUse()
+				open := make([]net.Conn, connections)
+				for i := range open {
+					conn, err := net.Dial("tcp", to)
+					require.NoError(b, err)
+					_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+					require.NoError(b, err)
+					_, err = http.ReadResponse(bufio.NewReader(conn), nil)
+					require.NoError(b, err)
+					open[i] = conn
+				}
+				b.ReportMetric(float64(inUse()-before)/connections, "B/connection")
+				for _, conn := range open {
+					_ = conn.Close()
+				}
+			}
+		})
+	}
+}
+
+func inUse() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapInuse + m.StackInuse)
 }

@@ -272,6 +272,25 @@ func TestProxyLingers(t *testing.T) {
 	}
 }
 
+// What keeps the proxy from its work is told before it begins.
+func TestProxyDoesNotStart(t *testing.T) {
+	taken := listenAt(t, "127.0.0.1:0")
+	defer taken.Close()
+	for _, tt := range []struct {
+		args []string
+		errs string
+	}{
+		{[]string{"--listen", taken.Addr().String()}, "wsstats: proxy: listen tcp " + taken.Addr().String()},
+		{[]string{"--listen", "127.0.0.1:0", "--record", t.TempDir()}, "wsstats: proxy: --record: open "},
+	} {
+		status, _, errs := wsstatsIn(t.Context(), "", append([]string{
+			"proxy", "--target", "http://localhost", "--collector", newReceiver(t, nil).endpoint(),
+		}, tt.args...)...)
+		assert.Equal(t, 1, status)
+		assert.Contains(t, errs, tt.errs)
+	}
+}
+
 // get asks over a connection of its own.
 func get(t *testing.T, url string) *http.Response {
 	t.Helper()

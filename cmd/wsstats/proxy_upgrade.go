@@ -3,8 +3,11 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
+	"io"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -48,6 +51,48 @@ func (c *clientConn) Read(p []byte) (int, error) {
 	n := copy(p, c.early)
 	c.early = c.early[n:]
 	return n, nil
+}
+
+// ReadFrom implements io.ReaderFrom for io.Copy, which would take 32 KiB for
+// each direction of a connection on which nothing happens.
+func (c *clientConn) ReadFrom(r io.Reader) (int64, error) { return forward(c.Conn, r) }
+
+// WriteTo implements io.WriterTo.
+func (c *clientConn) WriteTo(w io.Writer) (int64, error) { return forward(w, c) }
+
+const (
+	smallBuffer = 2 << 10
+	largeBuffer = 32 << 10
+)
+
+var largeBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
+
+// forward copies until the end of r. While much comes it has a large buffer.
+func forward(w io.Writer, r io.Reader) (written int64, err error) {
+	small := make([]byte, smallBuffer)
+	var large *[largeBuffer]byte
+	for buffer := small; ; {
+		n, readErr := r.Read(buffer)
+		if n > 0 {
+			var m int
+			if m, err = w.Write(buffer[:n]); err != nil {
+				return written + int64(m), err
+			}
+			written += int64(m)
+		}
+		switch {
+		case errors.Is(readErr, io.EOF):
+			return written, nil
+		case readErr != nil:
+			return written, readErr
+		case large == nil && n == len(small):
+			large = largeBuffers.Get().(*[largeBuffer]byte)
+			buffer = large[:]
+		case large != nil && n <= len(small):
+			largeBuffers.Put(large)
+			large, buffer = nil, small
+		}
+	}
 }
 
 // CloseWrite ends the direction to the client, as connections of TCP and TLS can.
