@@ -16,11 +16,13 @@ type Agent struct {
 
 	mu      sync.Mutex // short: never held while waiting or encoding
 	ring    ring
+	meter   *meter             // nil: it does not aggregate
 	conns   map[*conn]struct{} // the open ones
 	closing bool               // Shutdown was called
 
-	sessions uint64 // welcomed
-	nacks    uint64 // retryable
+	unsampled uint64 // messages left out
+	sessions  uint64 // welcomed
+	nacks     uint64 // retryable
 
 	wake   chan struct{} // the ring has something new for the link
 	drain  chan struct{} // closed: Shutdown was called
@@ -35,12 +37,14 @@ type Agent struct {
 }
 
 // Stats are an agent's own counts since it was made. At any time
-// Observed = Acknowledged + the sum of Dropped + Held.
+// Observed = Acknowledged + the sum of Dropped + Held. A message that aggregates
+// alone tell of goes where its aggregate goes.
 type Stats struct {
-	Observed     uint64            // events recorded
+	Observed     uint64            // events recorded, and aggregates made of them (WithAggregates)
+	Unsampled    uint64            // of Observed: messages that aggregates alone tell of
 	Acknowledged uint64            // taken by the receiver, those in Rejected too
 	Rejected     uint64            // of Acknowledged: refused by the receiver one by one
-	Held         uint64            // in the queue
+	Held         uint64            // not sent, or not acknowledged
 	Dropped      map[string]uint64 // lost, by reason: queue_full, oversize, refused, poison, shutdown
 
 	Sessions uint64 // that the receiver welcomed: the first one, and reconnects
@@ -67,6 +71,10 @@ func NewAgent(opts ...Option) (*Agent, error) {
 		done:     make(chan struct{}),
 		cancel:   cancel,
 		finished: make(chan struct{}),
+	}
+	if cfg.aggregates > 0 {
+		a.meter = newMeter(cfg.aggregates, cfg.queueBytes/4)
+		a.ring.meter = a.meter
 	}
 	go func() {
 		defer close(a.done)
@@ -105,13 +113,27 @@ func (a *Agent) record(r record) {
 	if a.recording != nil {
 		a.recording.take(&r)
 	}
-	waited, full := a.ring.waits(), a.full()
-	a.ring.push(&r)
-	wake := !waited && a.ring.waits() || !full && a.full()
+	waited, full := a.waits(), a.full()
+	if a.meter != nil && a.meter.take(&r) {
+		a.ring.observed++
+		a.unsampled++
+	} else {
+		a.ring.push(&r)
+	}
+	wake := !waited && a.waits() || !full && a.full()
 	a.mu.Unlock()
 	if wake {
 		a.notify()
 	}
+}
+
+// waits tells whether there is anything that no number stands for.
+func (a *Agent) waits() bool { return a.ring.waits() || a.meter.waits() }
+
+// seal puts what is measured into the queue, as far as there is room, and tells
+// whether that was all.
+func (a *Agent) seal() bool {
+	return !a.meter.waits() || a.meter.seal(&a.ring, time.Now().UnixNano())
 }
 
 // full tells whether a whole batch waits.
@@ -135,10 +157,20 @@ func (a *Agent) isOwn(u *url.URL) bool {
 // Flush sends what waits at once, and returns when all that was recorded
 // before is acknowledged or dropped. The error is the context's.
 func (a *Agent) Flush(ctx context.Context) error {
-	a.mu.Lock()
-	f := a.ring.flush()
-	a.mu.Unlock()
-	a.notify()
+	for {
+		a.mu.Lock()
+		all := a.seal()
+		f := a.ring.flush()
+		a.mu.Unlock()
+		a.notify()
+		if err := a.await(ctx, f); all || err != nil {
+			return err
+		}
+	}
+}
+
+// await waits for a flush.
+func (a *Agent) await(ctx context.Context, f *flush) error {
 	select {
 	case <-f.done:
 		return nil
@@ -204,7 +236,12 @@ func (a *Agent) shutdown(ctx context.Context) {
 
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if left := a.ring.discard(); left > 0 || !recorded {
+	lost := a.ring.discard() || !recorded
+	if a.meter.waits() {
+		lost = true
+		a.ring.dropped[reasonShutdown] += a.meter.discard()
+	}
+	if lost {
 		a.shutdownErr = ctx.Err()
 	}
 	clear(a.conns)
@@ -219,13 +256,17 @@ func (a *Agent) Stats() Stats {
 		Observed:     a.ring.observed,
 		Acknowledged: a.ring.acknowledged,
 		Rejected:     a.ring.rejected,
-		Held:         uint64(a.ring.n),
+		Held:         uint64(a.ring.n) + a.ring.left,
+		Unsampled:    a.unsampled,
 		Dropped:      map[string]uint64{},
 		Sessions:     a.sessions,
 		Nacks:        a.nacks,
 	}
 	if a.recording != nil {
 		s.Unrecorded = a.recording.unrecorded()
+	}
+	if a.meter != nil {
+		s.Held += a.meter.left
 	}
 	for why, count := range a.ring.dropped {
 		if count > 0 {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -305,22 +306,29 @@ func TestIsOwn(t *testing.T) {
 // Whatever the receiver does, an event is delivered, dropped or held, and what
 // is counted as acknowledged was delivered.
 func TestBalanceWithConcurrentRecordersAndAMoodyReceiver(t *testing.T) {
-	eachEncoding(t, testBalanceWithConcurrentRecordersAndAMoodyReceiver)
+	eachEncoding(t, func(t *testing.T, e encoding) {
+		for _, aggregates := range []int{0, 100} {
+			t.Run(fmt.Sprintf("aggregates=%d", aggregates), func(t *testing.T) {
+				testBalanceWithConcurrentRecordersAndAMoodyReceiver(t, e, aggregates)
+			})
+		}
+	})
 }
 
-func testBalanceWithConcurrentRecordersAndAMoodyReceiver(t *testing.T, e encoding) {
+func testBalanceWithConcurrentRecordersAndAMoodyReceiver(t *testing.T, e encoding, aggregates int) {
 	r := newReceiver(t, e, nil)
-	a := r.agent(WithMaxQueueBytes(64<<10), WithBatch(20, 1<<20, time.Millisecond))
+	a := r.agent(WithMaxQueueBytes(64<<10), WithBatch(20, 1<<20, time.Millisecond), WithAggregates(aggregates))
 	quit := make(chan struct{})
 	var moody sync.WaitGroup
 	var calm atomic.Bool
 	var taken atomic.Uint64 // of this instance
 	delivered := map[int64]bool{}
+	var measured atomic.Uint64 // messages in stats, those of refused numbers too
 	moody.Go(func() {
 		for {
 			select {
 			case ws := <-r.accepted:
-				serveMoodily(ws, &calm, &taken, delivered)
+				serveMoodily(ws, &calm, &taken, &measured, delivered)
 				_ = ws.Close()
 			case <-quit:
 				return
@@ -334,7 +342,9 @@ func testBalanceWithConcurrentRecordersAndAMoodyReceiver(t *testing.T, e encodin
 		a.open(c)
 		recorders.Go(func() {
 			for n := range int64(2000) {
-				a.record(message(c, int64(i)<<32|n+1))
+				m := message(c, int64(i)<<32|n+1)
+				m.seq = n + 1
+				a.record(m)
 				if n%100 == 0 {
 					requireBalanced(t, a)
 					time.Sleep(time.Millisecond)
@@ -350,16 +360,21 @@ func testBalanceWithConcurrentRecordersAndAMoodyReceiver(t *testing.T, e encodin
 	close(quit)
 	moody.Wait()
 	s := a.Stats()
-	assert.EqualValues(t, 8000, s.Observed)
+	if aggregates > 0 {
+		assert.EqualValues(t, 8000, measured.Load(), "whatever became of the events")
+		assert.Positive(t, s.Unsampled)
+	} else {
+		assert.EqualValues(t, 8000, s.Observed)
+	}
 	assert.Zero(t, s.Dropped["shutdown"])
-	assert.GreaterOrEqual(t, uint64(len(delivered)), s.Acknowledged)
+	assert.GreaterOrEqual(t, uint64(len(delivered))+s.Unsampled, s.Acknowledged-(s.Observed-8000))
 	assert.Positive(t, s.Acknowledged)
 	t.Logf("%+v", s)
 }
 
 // serveMoodily takes numbers, and where it is not calm also nacks, refuses and
 // breaks off as it likes.
-func serveMoodily(ws *websocket.Conn, calm *atomic.Bool, taken *atomic.Uint64, delivered map[int64]bool) {
+func serveMoodily(ws *websocket.Conn, calm *atomic.Bool, taken, measured *atomic.Uint64, delivered map[int64]bool) {
 	say := func(r wire.Reply) { _ = ws.WriteMessage(websocket.TextMessage, wire.AppendReply(nil, &r)) }
 	var nacked uint64
 	var d wire.Decoder
@@ -377,7 +392,7 @@ func serveMoodily(ws *websocket.Conn, calm *atomic.Bool, taken *atomic.Uint64, d
 			panic(err)
 		}
 		if m.Form == wire.FormHello {
-			say(wire.Reply{Welcome: &wire.Welcome{ResumeAfter: taken.Load(), WindowBytes: 16 << 10, MaxMessageBytes: 8 << 10, MaxEvents: 10 + rand.IntN(20)}})
+			say(wire.Reply{Welcome: &wire.Welcome{ResumeAfter: taken.Load(), SamplingThreshold: "8", WindowBytes: 16 << 10, MaxMessageBytes: 8 << 10, MaxEvents: 10 + rand.IntN(20)}})
 			continue
 		}
 		seq := m.Batch.Seq
@@ -403,6 +418,7 @@ func serveMoodily(ws *websocket.Conn, calm *atomic.Bool, taken *atomic.Uint64, d
 			continue
 		case 2:
 			taken.Store(seq)
+			measured.Add(messagesIn(&m.Batch))
 			say(wire.Reply{Nack: seq, Code: wire.CodeRefused})
 			continue
 		}
@@ -410,6 +426,7 @@ func serveMoodily(ws *websocket.Conn, calm *atomic.Bool, taken *atomic.Uint64, d
 			delivered[m.Batch.Events[i].Int(wire.AttrMessageSize)] = true
 		}
 		taken.Store(seq)
+		measured.Add(messagesIn(&m.Batch))
 		switch mood {
 		case 3:
 			return // taken, the ack is lost
@@ -453,10 +470,10 @@ func BenchmarkRecord(b *testing.B) {
 	})
 }
 
-func benchmarkAgent(b *testing.B, queue int) *Agent {
+func benchmarkAgent(b *testing.B, queue int, opts ...Option) *Agent {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(b, err)
-	a, err := NewAgent(WithEndpoint("ws://"+l.Addr().String()), WithMaxQueueBytes(queue))
+	a, err := NewAgent(append(opts, WithEndpoint("ws://"+l.Addr().String()), WithMaxQueueBytes(queue))...)
 	require.NoError(b, err)
 	b.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())

@@ -53,7 +53,7 @@ func (s *session) encode(i int) {
 	s.agent.mu.Lock()
 	s.scratch = s.agent.ring.copyTo(s.scratch[:0], s.offset(i), n.rows)
 	s.agent.mu.Unlock()
-	data, err := s.enc.batch(n.seq, s.scratch, n.dropped)
+	data, err := s.enc.batch(n.seq, s.scratch, n.dropped, n.threshold)
 	n.bytes = len(data)
 	if err != nil { // more handles than there are: it is over every limit
 		n.bytes = math.MaxInt
@@ -70,10 +70,11 @@ func (s *session) cut(now time.Time) bool {
 	s.agent.mu.Lock()
 	rows := g.take(min(s.cfg.maxEvents, s.maxEvents), min(s.cfg.maxBytes, s.maxBytes))
 	dropped := g.report()
-	all := !g.waits()
+	all := !s.agent.waits()
+	threshold := s.agent.meter.numbered(!g.waits())
 	s.agent.mu.Unlock()
 
-	s.numbers = append(s.numbers, number{seq: s.next, rows: rows, dropped: dropped})
+	s.numbers = append(s.numbers, number{seq: s.next, rows: rows, dropped: dropped, threshold: threshold})
 	s.next++
 	last := len(s.numbers) - 1
 	n := &s.numbers[last]
@@ -86,6 +87,7 @@ func (s *session) cut(now time.Time) bool {
 		half := n.rows / 2
 		s.agent.mu.Lock()
 		g.setNumbered(g.numbered - (n.rows - half))
+		s.agent.meter.putBack(threshold)
 		s.agent.mu.Unlock()
 		n.rows, all = half, false
 	}
@@ -99,11 +101,8 @@ func (s *session) cut(now time.Time) bool {
 func (s *session) due(now time.Time) bool {
 	a := s.agent
 	a.mu.Lock()
-	waits, full := a.ring.waits(), a.full()
-	hurry := a.closing || a.ring.urgent > a.ring.numbered
-	unreported := a.ring.unreported()
-	a.mu.Unlock()
-	if !waits && !unreported {
+	defer a.mu.Unlock()
+	if !a.waits() && !a.ring.unreported() {
 		s.since = time.Time{}
 		return false
 	}
@@ -111,7 +110,14 @@ func (s *session) due(now time.Time) bool {
 		s.since = now
 	}
 	s.dueAt = s.since.Add(s.cfg.maxDelay)
-	return full || hurry || !now.Before(s.dueAt)
+	if hurry := a.closing || a.ring.urgent > a.ring.numbered; hurry || !now.Before(s.dueAt) {
+		if a.seal(); a.ring.waits() || a.ring.unreported() {
+			return true
+		}
+		s.dueAt = time.Time{} // there is room when something is answered
+		return false
+	}
+	return a.full()
 }
 
 // drained tells whether Shutdown was called and nothing is left to do.
@@ -119,7 +125,7 @@ func (s *session) drained() bool {
 	a := s.agent
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.closing && a.ring.n == 0 && len(s.numbers) == 0 && !a.ring.unreported()
+	return a.closing && a.ring.n == 0 && !a.meter.waits() && len(s.numbers) == 0 && !a.ring.unreported()
 }
 
 // restate declares some of the connections that are to be restated.
@@ -151,9 +157,7 @@ func (s *session) handle(in incoming) *ending {
 	case r.Nack > 0:
 		v = s.nack(&r)
 	case r.Flow != nil:
-		if r.Flow.WindowBytes != nil {
-			s.window = *r.Flow.WindowBytes
-		}
+		s.flow(r.Flow)
 	case r.Error != nil:
 		s.complain("wsstats: receiver: "+r.Error.Code+": "+r.Error.Message, nil)
 	case r.GoAway != nil:
@@ -180,6 +184,9 @@ func (s *session) welcome(w *wire.Welcome) *violation {
 	s.welcomed, s.welcomedAt = true, s.heard
 	s.agent.mu.Lock()
 	s.agent.sessions++
+	if s.agent.meter != nil {
+		s.agent.meter.learn(w, &s.agent.ring)
+	}
 	s.agent.mu.Unlock()
 	s.window = w.WindowBytes
 	s.maxEvents, s.maxBytes = defaultMaxEvents, defaultMessageBytes
@@ -206,6 +213,17 @@ func (s *session) welcome(w *wire.Welcome) *violation {
 	return nil
 }
 
+func (s *session) flow(f *wire.Flow) {
+	if f.WindowBytes != nil {
+		s.window = *f.WindowBytes
+	}
+	if s.agent.meter != nil {
+		s.agent.mu.Lock()
+		s.agent.meter.setThreshold(f.SamplingThreshold)
+		s.agent.mu.Unlock()
+	}
+}
+
 // refit empties the numbers that are to be sent and are over the receiver's
 // limits; their records get new ones. From the last to the first, so that the
 // records keep their order. How long a message is now is known only when it is
@@ -223,6 +241,7 @@ func (s *session) refit() {
 		}
 		s.agent.mu.Lock()
 		s.agent.ring.putBack(s.offset(i), n.rows)
+		s.agent.meter.putBack(n.threshold)
 		s.agent.mu.Unlock()
 		n.rows = 0
 	}

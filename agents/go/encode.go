@@ -41,26 +41,30 @@ func (e *encoder) encode() (err error) {
 	return err
 }
 
-func (e *encoder) hello(instance string, resource []wire.KeyValue) []byte {
+func (e *encoder) hello(instance string, resource []wire.KeyValue, aggregates bool) []byte {
 	e.begin(wire.FormHello)
-	e.msg.Hello = wire.Hello{Instance: instance, AgentName: agentName, AgentVersion: Version, Resource: resource}
+	e.msg.Hello = wire.Hello{Instance: instance, AgentName: agentName, AgentVersion: Version, Resource: resource, Aggregates: aggregates}
 	_ = e.encode() // it has no handles
 	return e.buf
 }
 
 // batch is the message of a number. It declares the connections that its
 // records name and the session does not know, but where a handshake does. The
-// same holds for what the binary form defines.
-func (e *encoder) batch(seq uint64, rows []record, dropped dropCounts) ([]byte, error) {
+// same holds for what the binary form defines. A threshold of 0 is none.
+func (e *encoder) batch(seq uint64, rows []record, dropped dropCounts, threshold uint64) ([]byte, error) {
 	if e.unsent { // the receiver will not see what the last one defined
 		e.proto.Reset()
 	}
 	e.unsent = true
 	e.begin(wire.FormBatch)
 	b := &e.msg.Batch
-	b.Seq = seq
+	b.Seq, b.Threshold, b.HasThreshold = seq, threshold, threshold > 0
 	for i := range rows {
 		r := &rows[i]
+		if r.stat != nil {
+			b.Stats = append(b.Stats, r.stat.row())
+			continue
+		}
 		if c := r.conn; c != nil && c.declared != e.session && c.mentioned != e.message {
 			c.mentioned = e.message
 			if r.kind != wire.KindHandshake {
@@ -68,7 +72,7 @@ func (e *encoder) batch(seq uint64, rows []record, dropped dropCounts) ([]byte, 
 			}
 		}
 		b.Events = append(b.Events, wire.Event{})
-		fillEvent(&b.Events[i], r)
+		fillEvent(&b.Events[len(b.Events)-1], r)
 	}
 	for why, count := range dropped {
 		if count > 0 {
@@ -122,12 +126,7 @@ func setConnection(as *wire.Attrs, c *conn) {
 	setText(as, wire.AttrURL, c.url)
 	setText(as, wire.AttrProtocol, c.protocol)
 	setText(as, wire.AttrPeerIP, c.peerIP)
-	switch c.role {
-	case wire.RoleClient:
-		as.SetStr(wire.AttrRole, "client")
-	case wire.RoleServer:
-		as.SetStr(wire.AttrRole, "server")
-	}
+	setText(as, wire.AttrRole, roleName(c.role))
 	if c.peerPort > 0 {
 		as.SetInt(wire.AttrPeerPort, int64(c.peerPort))
 	}
@@ -160,18 +159,11 @@ func fillEvent(e *wire.Event, r *record) {
 		setAttributes(&e.Attrs, *r.attributes)
 	}
 	// The kind says the type of a control frame and, mostly, the direction.
-	if text, ok := messageTypes[r.typ]; ok {
-		e.SetStr(wire.AttrMessageType, text)
-	}
+	setText(&e.Attrs, wire.AttrMessageType, typeName(r.typ))
 	switch r.kind {
 	case wire.KindSend, wire.KindReceive, wire.KindProcess, wire.KindBroadcast, wire.KindBatchSend:
 	default:
-		switch r.dir {
-		case wire.DirectionSent:
-			e.SetStr(wire.AttrDirection, "sent")
-		case wire.DirectionReceived:
-			e.SetStr(wire.AttrDirection, "received")
-		}
+		setText(&e.Attrs, wire.AttrDirection, directionName(r.dir))
 	}
 	if r.seq > 0 {
 		e.SetInt(wire.AttrMessageSeq, r.seq)
@@ -188,4 +180,58 @@ func fillEvent(e *wire.Event, r *record) {
 	}
 }
 
-var messageTypes = map[wire.MessageType]string{wire.MessageText: "text", wire.MessageBinary: "binary"}
+// row is the stat as a batch holds it.
+func (s *stat) row() wire.Stat {
+	w := wire.Stat{
+		Metric: s.metric, Start: s.start, Time: s.end,
+		Count: s.count, Sum: s.sum, Min: s.min, Max: s.max, HasMin: true, HasMax: true,
+		Scale: s.scale, ZeroCount: s.zero, Offset: s.offset, Buckets: s.buckets,
+	}
+	setText(&w.Attrs, wire.AttrRole, roleName(s.role))
+	setText(&w.Attrs, wire.AttrDirection, directionName(s.dir))
+	setText(&w.Attrs, wire.AttrMessageType, typeName(s.typ))
+	w.User = s.dimensions
+	return w
+}
+
+const other = "_OTHER" // a value outside its set, in metrics
+
+// roleName is the value of ws.role, "" where it is not known.
+func roleName(r wire.Role) string {
+	switch r {
+	case wire.RoleClient:
+		return "client"
+	case wire.RoleServer:
+		return "server"
+	case wire.RoleOther:
+		return other
+	}
+	return ""
+}
+
+// directionName is the value of ws.direction, "" where it is not known.
+func directionName(d wire.Direction) string {
+	switch d {
+	case wire.DirectionSent:
+		return "sent"
+	case wire.DirectionReceived:
+		return "received"
+	case wire.DirectionOther:
+		return other
+	}
+	return ""
+}
+
+// typeName is the value of ws.message.type of a data message, "" where it is not
+// known.
+func typeName(t wire.MessageType) string {
+	switch t {
+	case wire.MessageText:
+		return "text"
+	case wire.MessageBinary:
+		return "binary"
+	case wire.MessageTypeOther:
+		return other
+	}
+	return ""
+}

@@ -42,14 +42,14 @@ func BenchmarkEncode(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/%s", name, shape), func(b *testing.B) {
 				var e encoder
 				e.start(encoding.subprotocol == wire.SubprotocolProto)
-				_, err := e.batch(1, rows, dropCounts{})
+				_, err := e.batch(1, rows, dropCounts{}, 0)
 				require.NoError(b, err)
 				size, seq := 0, uint64(1)
 				b.ReportAllocs()
 				for b.Loop() {
 					e.sent(rows)
 					seq++
-					data, _ := e.batch(seq, rows, dropCounts{})
+					data, _ := e.batch(seq, rows, dropCounts{}, 0)
 					size = len(data)
 				}
 				b.ReportMetric(float64(size)/float64(len(rows)), "B/event")

@@ -12,7 +12,7 @@ import (
 
 func batchText(t *testing.T, e *encoder, seq uint64, rows []record, dropped dropCounts) string {
 	t.Helper()
-	data, err := e.batch(seq, rows, dropped)
+	data, err := e.batch(seq, rows, dropped, 0)
 	require.NoError(t, err)
 	return string(data)
 }

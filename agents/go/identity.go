@@ -18,6 +18,7 @@ import (
 const (
 	envEndpoint   = "WSSTATS_ENDPOINT"
 	envToken      = "WSSTATS_TOKEN"
+	envAggregates = "WSSTATS_AGGREGATES"
 	envService    = "OTEL_SERVICE_NAME"
 	envAttributes = "OTEL_RESOURCE_ATTRIBUTES"
 )

@@ -45,11 +45,12 @@ type link struct {
 // number is an unanswered batch. Its records are in the ring, in the order of
 // the numbers.
 type number struct {
-	seq     uint64
-	rows    int // how many records it stands for
-	bytes   int // its length when last encoded
-	dropped dropCounts
-	sentAt  time.Time // last
+	seq       uint64
+	rows      int    // how many records it stands for
+	bytes     int    // its length when last encoded
+	threshold uint64 // by which messages were left out beside it, 0: none were
+	dropped   dropCounts
+	sentAt    time.Time // last
 }
 
 func newLink(a *Agent) *link {
@@ -107,7 +108,7 @@ func (l *link) finished() bool {
 	}
 	l.agent.mu.Lock()
 	defer l.agent.mu.Unlock()
-	return l.agent.closing && l.agent.ring.n == 0
+	return l.agent.closing && l.agent.ring.n == 0 && !l.agent.meter.waits()
 }
 
 // afterRefusal is the pause after a failed dial.
@@ -184,6 +185,7 @@ func (l *link) renew() {
 	defer l.agent.mu.Unlock()
 	for i := range l.numbers {
 		l.agent.ring.unreport(l.numbers[i].dropped)
+		l.agent.meter.putBack(l.numbers[i].threshold)
 	}
 	l.agent.ring.setNumbered(0)
 	l.numbers = l.numbers[:0]

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,6 +45,7 @@ type config struct {
 	maxBytes   int
 	maxDelay   time.Duration
 	queueBytes int
+	aggregates int // message events a second; 0: never
 	logger     *slog.Logger
 	outcome    func(Outcome)
 	recorder   io.Writer
@@ -107,11 +109,25 @@ func WithBatch(maxEvents, maxBytes int, maxDelay time.Duration) Option {
 }
 
 // WithMaxQueueBytes bounds the memory of events that are not yet acknowledged.
-// The default is 4 MiB (about 65,000 messages), the least 16 KiB. The link needs
-// some more: what a batch takes, and in the binary form up to about 2 MiB for the
+// The default is 4 MiB (about 58,000 messages), the least 16 KiB. The link needs
+// some more: what a batch takes, a quarter for [WithAggregates], and in the binary form up to about 2 MiB for the
 // connections and texts that the receiver knows.
 func WithMaxQueueBytes(n int) Option {
 	return func(c *config) { c.queueBytes = n }
+}
+
+// WithAggregates has the agent measure its messages itself and tell the receiver
+// their counts and sizes in histograms, beside the events. Counts are exact and
+// outlast a queue that is full. While there are more than above message events a
+// second, events whose spans the receiver's sampling would not keep are not sent
+// any more; the metrics know them all the same.
+//
+// The default is the environment's WSSTATS_AGGREGATES, else 0: never, as events
+// tell more than histograms do. Of these, processing times are known to about
+// 9 %, the size of a compressed message, which a tap does not know, counts as 0,
+// and metrics of messages have no exemplars.
+func WithAggregates(above int) Option {
+	return func(c *config) { c.aggregates = above }
 }
 
 // WithLogger sets where the agent tells of its link, once for each change: at
@@ -121,9 +137,10 @@ func WithLogger(logger *slog.Logger) Option {
 	return func(c *config) { c.logger = logger }
 }
 
-// WithOutcome has f told what became of each event: once, when the receiver has
-// taken it or it is dropped. It is meant for tools that keep a ledger or measure
-// latencies. The agent is locked meanwhile: f returns at once and does not use it.
+// WithOutcome has f told what became of each event that is to be sent: once, when
+// the receiver has taken it or it is dropped. It is meant for tools that keep a
+// ledger or measure latencies. The agent is locked meanwhile: f returns at once and
+// does not use it.
 func WithOutcome(f func(Outcome)) Option {
 	return func(c *config) { c.outcome = f }
 }
@@ -159,13 +176,38 @@ func newConfig(opts []Option) (*config, error) {
 	if c.endpoint == "" {
 		c.endpoint = defaultEndpoint
 	}
+	aggregates, badAggregates := envCount(envAggregates)
+	c.aggregates = aggregates
 	for _, opt := range opts {
 		opt(c)
 	}
 	if c.logger == nil {
 		c.logger = slog.Default()
 	}
+	var badResource error
+	c.resource, badResource = newResource(c.service, c.attributes)
+	for _, err := range []error{badAggregates, badResource} {
+		if err != nil {
+			// The specification wants a bad variable reported and left out, not a
+			// program that does not start.
+			c.logger.Warn("wsstats: environment ignored", "error", err)
+		}
+	}
 	return c, c.resolve()
+}
+
+// envCount reads a variable that is an integer of at least 0, 0 where it is
+// absent or bad.
+func envCount(key string) (int, error) {
+	value := os.Getenv(key)
+	if value == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(value, 10, 31)
+	if err != nil {
+		return 0, fmt.Errorf("%s: expected an integer of at least 0", key)
+	}
+	return int(n), nil
 }
 
 func (c *config) resolve() error {
@@ -196,11 +238,8 @@ func (c *config) resolve() error {
 	if c.queueBytes < minQueueBytes {
 		return fmt.Errorf("queue: expected at least %d bytes, got %d", minQueueBytes, c.queueBytes)
 	}
-	c.resource, err = newResource(c.service, c.attributes)
-	if err != nil {
-		// The specification wants a bad variable reported and left out, not a
-		// program that does not start.
-		c.logger.Warn("wsstats: environment ignored", "error", err)
+	if c.aggregates < 0 {
+		return fmt.Errorf("aggregates: expected a rate of at least 0 messages a second, got %d", c.aggregates)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 )
 
 func TestDefaults(t *testing.T) {
-	for _, key := range []string{envEndpoint, envToken, envService, envAttributes} {
+	for _, key := range []string{envEndpoint, envToken, envService, envAttributes, envAggregates} {
 		t.Setenv(key, "")
 	}
 	c, err := newConfig(nil)
@@ -26,11 +27,13 @@ func TestDefaults(t *testing.T) {
 	assert.Equal(t, 256<<10, c.maxBytes)
 	assert.Equal(t, time.Second, c.maxDelay)
 	assert.Equal(t, 4<<20, c.queueBytes)
+	assert.Zero(t, c.aggregates)
 }
 
 func TestEnvironmentAndOptions(t *testing.T) {
 	t.Setenv(envEndpoint, "wss://collector.example.com")
 	t.Setenv(envToken, "from-env")
+	t.Setenv(envAggregates, "1000")
 	t.Setenv(envService, "service-env")
 	t.Setenv(envAttributes, "service.name=ignored, deployment.environment = a%2Cb ,zone=1")
 
@@ -38,6 +41,7 @@ func TestEnvironmentAndOptions(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "wss://collector.example.com/v1/wsstats", c.url.String())
 	assert.Equal(t, "Bearer from-env", c.header.Get("Authorization"))
+	assert.Equal(t, 1000, c.aggregates)
 	assert.Equal(t, []wire.KeyValue{
 		{Key: "deployment.environment", Value: wire.StringValue("a,b")},
 		{Key: "service.name", Value: wire.StringValue("service-env")},
@@ -49,8 +53,10 @@ func TestEnvironmentAndOptions(t *testing.T) {
 		WithResource(map[string]string{"zone": "2", "service.name": "not this"}),
 		WithHeader(http.Header{"x-tenant": {"a", "b"}}), WithTLSConfig(&tls.Config{ServerName: "name"}),
 		WithBatch(1, 2, 3), WithMaxQueueBytes(minQueueBytes), WithLogger(slog.New(slog.DiscardHandler)),
+		WithAggregates(0),
 	})
 	require.NoError(t, err)
+	assert.Zero(t, c.aggregates)
 	assert.Equal(t, "ws://127.0.0.1:1/path?tenant=a", c.url.String())
 	assert.Equal(t, http.Header{"Authorization": {"Bearer mine"}, "X-Tenant": {"a", "b"}}, c.header)
 	assert.Equal(t, "name", c.tls.ServerName)
@@ -64,6 +70,15 @@ func TestABadEnvironmentIsLeftOut(t *testing.T) {
 		c, err := newConfig([]Option{WithLogger(slog.New(slog.DiscardHandler)), WithServiceName("chat")})
 		require.NoError(t, err)
 		assert.Equal(t, []wire.KeyValue{{Key: "service.name", Value: wire.StringValue("chat")}}, c.resource, attributes)
+	}
+	for _, rate := range []string{"-1", "many", "1e3", "99999999999"} {
+		var log strings.Builder
+		t.Setenv(envAttributes, "")
+		t.Setenv(envAggregates, rate)
+		c, err := newConfig([]Option{WithLogger(slog.New(slog.NewTextHandler(&log, nil)))})
+		require.NoError(t, err)
+		assert.Zero(t, c.aggregates)
+		assert.Contains(t, log.String(), "WSSTATS_AGGREGATES: expected an integer of at least 0")
 	}
 }
 
@@ -80,6 +95,7 @@ func TestBadOptions(t *testing.T) {
 		"header":      {WithHeader(http.Header{"upgrade": {"x"}}), "header Upgrade: cannot be set"},
 		"header line": {WithToken("a\r\nb"), `header "Authorization": expected no control characters`},
 		"batch":       {WithBatch(0, 1, 1), "batch: expected values above 0"},
+		"aggregates":  {WithAggregates(-1), "aggregates: expected a rate of at least 0 messages a second, got -1"},
 		"queue":       {WithMaxQueueBytes(1), "queue: expected at least 16384 bytes, got 1"},
 	}
 	for name, tt := range tests {

@@ -33,13 +33,13 @@ type dropCounts [numReasons]uint64
 
 // lose counts a record as dropped.
 func (g *ring) lose(r *record, why reason) {
-	g.dropped[why]++
+	g.dropped[why] += r.weight()
 	g.tell(r, reasonNames[why])
 }
 
 // tell hands on what became of a record.
 func (g *ring) tell(r *record, dropped string) {
-	if g.outcome == nil {
+	if g.outcome == nil || r.stat != nil {
 		return
 	}
 	o := Outcome{Time: time.Unix(0, r.time), Dropped: dropped}

@@ -7,7 +7,7 @@ import (
 )
 
 // conn is a connection of the application that is observed. Its fields do not
-// change after Agent.open, but for closed and the link's own.
+// change after Agent.open, but for closed, the seed and the link's own.
 type conn struct {
 	id         string // 32 lower-case hex digits from 128 random bits
 	role       wire.Role
@@ -24,15 +24,20 @@ type conn struct {
 	traceID wire.TraceID
 	spanID  wire.SpanID
 
+	// What the ids of its messages are derived from, once they are needed.
+	seed   wire.Seed
+	seeded bool
+
 	// The link's own: the session that knows this connection, and the message
 	// that mentioned it last.
 	declared  uint64
 	mentioned uint64
 }
 
-// record is one event as the ring holds it: small, without pointers of its own
-// for a message.
+// record is one event as the ring holds it, or a stat: small, without pointers of
+// its own for a message.
 type record struct {
+	stat       *stat // not nil: a stat, of which the rest tells nothing
 	conn       *conn
 	extra      *wire.Event  // of the rare kinds: further attributes, ids and parents of a handshake, close or error; nil for messages
 	attributes *[]Attribute // of the application; nil: none
@@ -45,4 +50,21 @@ type record struct {
 	kind       wire.Kind
 	typ        wire.MessageType
 	dir        wire.Direction
+}
+
+// inherited are the attributes of the user that an event has of its connection.
+func (r *record) inherited() []Attribute {
+	if r.conn == nil {
+		return nil
+	}
+	return r.conn.attributes
+}
+
+// weight is how many observed things end with the record: a stat takes with it
+// the messages that nothing else tells of.
+func (r *record) weight() uint64 {
+	if r.stat == nil {
+		return 1
+	}
+	return 1 + r.stat.left
 }

@@ -18,7 +18,8 @@ type ring struct {
 
 	bytes    int // memory of what is held
 	maxBytes int
-	waiting  int // estimated JSON bytes of what is not numbered
+	waiting  int    // estimated JSON bytes of what is not numbered
+	left     uint64 // messages that nothing but the stats held tells of
 
 	observed     uint64
 	acknowledged uint64
@@ -27,6 +28,7 @@ type ring struct {
 	reported     dropCounts // of dropped: told to the receiver, or about to be
 
 	flushes []*flush
+	meter   *meter        // nil: the agent does not aggregate
 	outcome func(Outcome) // nil: nobody asks
 }
 
@@ -46,6 +48,9 @@ const (
 // memory is what the record holds in the ring, bytes.
 func (r *record) memory() int {
 	n := rowBytes
+	if s := r.stat; s != nil {
+		n += statBytes + len(s.buckets)*bucketBytes + attributeBytes(s.dimensions)
+	}
 	if r.attributes != nil {
 		n += sliceBytes + attributeBytes(*r.attributes)
 	}
@@ -58,6 +63,9 @@ func (r *record) memory() int {
 // jsonBytes estimates the record's JSON form, on the high side.
 func (r *record) jsonBytes() int {
 	n := 224
+	if s := r.stat; s != nil {
+		n += 256 + 21*len(s.buckets) + attributeBytes(s.dimensions)
+	}
 	if r.attributes != nil {
 		n += attributeBytes(*r.attributes)
 	}
@@ -86,6 +94,9 @@ func attributeBytes(attributes []Attribute) (n int) {
 // sample tells whether the record is one of many alike, which is dropped
 // before what happens once in a connection's life.
 func (r *record) sample() bool {
+	if r.stat != nil {
+		return false
+	}
 	switch r.kind {
 	case wire.KindHandshake, wire.KindClose, wire.KindError, wire.KindProtocolError:
 		return false
@@ -106,9 +117,22 @@ func (g *ring) push(r *record) {
 	g.observed++
 	size := r.memory()
 	if g.bytes+size > g.maxBytes && (r.sample() || !g.makeRoom(size)) {
+		g.meter.evicted(r)
 		g.lose(r, reasonQueueFull)
 		return
 	}
+	g.add(r, size)
+}
+
+// pushStat adds a stat, for which there is room, with the messages that it
+// alone tells of; they were observed before it.
+func (g *ring) pushStat(r *record) {
+	g.observed++
+	g.left += r.stat.left
+	g.add(r, r.memory())
+}
+
+func (g *ring) add(r *record, size int) {
 	if g.n == len(g.rows) {
 		g.grow()
 	}
@@ -130,6 +154,7 @@ func (g *ring) makeRoom(size int) bool {
 		if g.bytes > target && r.sample() {
 			g.bytes -= r.memory()
 			g.waiting -= r.jsonBytes()
+			g.meter.evicted(r)
 			g.lose(r, reasonQueueFull)
 			g.passed(kept, 1)
 			continue
@@ -188,9 +213,10 @@ func (g *ring) copyTo(dst []record, i, k int) []record {
 
 // acknowledge takes out the k oldest records, which the receiver took.
 func (g *ring) acknowledge(k int) {
-	g.acknowledged += uint64(k)
 	for i := range k {
-		g.tell(g.at(i), "")
+		r := g.at(i)
+		g.acknowledged += r.weight()
+		g.tell(r, "")
 	}
 	g.remove(0, k)
 }
@@ -206,7 +232,9 @@ func (g *ring) drop(i, k int, why reason) {
 // remove takes out k numbered records from the i-th on.
 func (g *ring) remove(i, k int) {
 	for j := range k {
-		g.bytes -= g.at(i + j).memory()
+		r := g.at(i + j)
+		g.bytes -= r.memory()
+		g.left -= r.weight() - 1
 	}
 	for j := i - 1; j >= 0; j-- {
 		*g.at(j + k) = *g.at(j)
@@ -318,11 +346,11 @@ func (g *ring) unreport(report dropCounts) {
 // waits tells whether a record waits for a number.
 func (g *ring) waits() bool { return g.n > g.numbered }
 
-// discard drops all that is held, as Shutdown's, and returns how many.
-func (g *ring) discard() int {
+// discard drops all that is held, as Shutdown's, and tells whether that was anything.
+func (g *ring) discard() bool {
 	left := g.n
 	g.setNumbered(g.n)
 	g.drop(0, left, reasonShutdown)
 	g.rows, g.head = nil, 0
-	return left
+	return left > 0
 }

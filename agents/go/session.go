@@ -106,7 +106,7 @@ func (s *session) run() ending {
 
 func (s *session) serve() ending {
 	s.enc.start(s.ws.Subprotocol() == wire.SubprotocolProto)
-	s.write(s.enc.hello(s.instance, s.cfg.resource))
+	s.write(s.enc.hello(s.instance, s.cfg.resource, s.cfg.aggregates > 0))
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

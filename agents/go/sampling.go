@@ -1,0 +1,116 @@
+package wsstats
+
+import (
+	"time"
+
+	"github.com/wsstats/wsstatsreceiver/wire"
+)
+
+// sampling knows which messages' spans the receiver keeps, and whether there
+// are so many messages that the others are not worth being sent.
+type sampling struct {
+	limit  uint64 // message events a second
+	second int64  // Unix ns: when the second at hand began
+	during uint64 // events in it
+	before uint64 // events in the one before it
+
+	threshold       uint64 // spans with less randomness are not kept
+	byConnection    bool   // the messages of a connection are kept or dropped together
+	handshakeTraces bool   // and are in its handshake's trace
+
+	leaving bool   // events are left out at present
+	applied uint64 // the highest threshold by which events were left out that those in the queue stood beside
+}
+
+// follow takes over what a welcome says.
+func (s *sampling) follow(w *wire.Welcome) {
+	s.setThreshold(w.SamplingThreshold)
+	s.byConnection = w.SamplingScope == "connection"
+	s.handshakeTraces = w.TraceMode == "connection"
+}
+
+// setThreshold takes over a threshold, in the form of the protocol. One that is
+// absent or cannot be read leaves the last one.
+func (s *sampling) setThreshold(text string) {
+	if t, ok := wire.ParseThreshold(text); ok {
+		s.threshold = t
+		s.leaving = s.leaving && t > 0
+	}
+}
+
+// count counts an event that happened now (Unix ns), and decides whether events
+// are left out from here on: where this second, or the one before it, has had
+// too many.
+func (s *sampling) count(now int64) {
+	if d := now - s.second; d >= int64(time.Second) || d < -int64(time.Second) { // the clock may be set back
+		s.before = 0
+		if d > 0 && d < 2*int64(time.Second) {
+			s.before = s.during
+		}
+		s.second, s.during = now, 0
+	}
+	s.during++
+	s.leaving = s.threshold > 0 && (s.during > s.limit || s.before > s.limit)
+}
+
+// leave tells whether a message is to be left out: the receiver would make no
+// span of it. Where that is not sure, the receiver decides.
+func (s *sampling) leave(c *conn, seen *sight) bool {
+	if !s.leaving || seen.stated || c == nil {
+		return false
+	}
+	switch seen.kind {
+	case wire.KindSend, wire.KindReceive, wire.KindProcess, wire.KindMessage:
+	default:
+		return false
+	}
+	randomness, ok := s.randomness(c, seen)
+	if !ok || randomness >= s.threshold {
+		return false
+	}
+	s.applied = max(s.applied, s.threshold)
+	return true
+}
+
+// randomness is what the receiver compares with its threshold.
+func (s *sampling) randomness(c *conn, seen *sight) (uint64, bool) {
+	if !c.seeded {
+		c.seed, c.seeded = wire.ConnectionSeed(c.id), true
+	}
+	var trace wire.TraceID
+	derived := true
+	switch slot, ok := dataSlot(seen.role, seen.dir); {
+	case s.handshakeTraces:
+		trace = c.seed.TraceID(0, wire.SlotHandshake)
+		if c.traceID != (wire.TraceID{}) && c.traceID != trace {
+			trace, derived = c.traceID, false
+		}
+	case !ok || seen.seq <= 0:
+		return 0, false
+	case !s.byConnection:
+		trace = c.seed.TraceID(uint64(seen.seq), slot)
+	}
+	if s.byConnection && derived {
+		return c.seed.Randomness(), true
+	}
+	return wire.TraceRandomness(trace), true
+}
+
+// dataSlot is the slot of a message's ids (docs/conventions.md).
+func dataSlot(role wire.Role, dir wire.Direction) (slot wire.Slot, ok bool) {
+	sent := dir == wire.DirectionSent
+	if !sent && dir != wire.DirectionReceived {
+		return 0, false
+	}
+	switch role {
+	case wire.RoleClient, wire.RoleServer:
+		if sent == (role == wire.RoleClient) {
+			return wire.SlotClientData, true
+		}
+		return wire.SlotServerData, true
+	}
+	if sent {
+		return wire.SlotSent, true
+	}
+	return wire.SlotReceived, true
+}
