@@ -238,7 +238,7 @@ func closedPort(t *testing.T) string {
 }
 
 // blackHole accepts connections and says nothing.
-func blackHole(t *testing.T) string {
+func blackHole(t testing.TB) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = l.Close() })

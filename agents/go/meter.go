@@ -23,8 +23,19 @@ type meter struct {
 	bytes      int       // memory of the series
 	maxBytes   int
 
+	// generation changes when series are let go of or kept apart by others.
+	generation uint64
+
+	seen  sight      // of the record at hand
 	key   []byte     // scratch
 	event wire.Event // scratch
+}
+
+// recentSeries is a series that a connection remembers, to look it up once.
+type recentSeries struct {
+	*series
+	code       uint32 // of its labels
+	generation uint64
 }
 
 // series are the observations of one metric with one set of attributes.
@@ -60,7 +71,7 @@ const (
 )
 
 func newMeter(limit, maxBytes int) *meter {
-	return &meter{sampling: sampling{limit: uint64(limit)}, series: map[string]*series{}, maxBytes: maxBytes}
+	return &meter{sampling: sampling{limit: uint64(limit)}, series: map[string]*series{}, maxBytes: maxBytes, generation: 1}
 }
 
 // measured tells whether the receiver leaves an event of the kind to stats.
@@ -83,8 +94,8 @@ func (m *meter) take(r *record) (left bool) {
 		return false
 	}
 	m.count(r.time + max(r.duration, 0))
-	seen, in := m.measure(r)
-	if in == nil || !m.leave(r.conn, &seen) {
+	in := m.measure(r)
+	if in == nil || !m.leave(r.conn, &m.seen) {
 		return false
 	}
 	in.left++
@@ -92,44 +103,59 @@ func (m *meter) take(r *record) (left bool) {
 	return true
 }
 
-// measure counts what a record tells, and returns where it counted first, nil
-// where it tells nothing.
-func (m *meter) measure(r *record) (seen sight, in *series) {
+// measure counts what a record tells, and returns where the message or its
+// processing counted, nil where it tells of neither.
+func (m *meter) measure(r *record) (in *series) {
 	if !measured(r.kind) {
-		return seen, nil
+		return nil
 	}
-	seen = m.look(r)
-	observe := func(metric wire.Metric, role wire.Role, dir wire.Direction, typ wire.MessageType, v float64, n uint64) {
-		s := m.find(r, &seen, labels{metric: metric, role: role, dir: dir, typ: typ})
-		if s.count == 0 {
-			s.start = r.time
-			m.waiting = append(m.waiting, s)
-		}
-		held := cap(s.buckets)
-		s.observe(v, n)
-		m.bytes += (cap(s.buckets) - held) * bucketBytes
-		if in == nil {
-			in = s
-		}
-	}
+	seen := &m.seen
+	m.look(r)
 	if seen.messages > 0 {
-		observe(wire.MetricMessageSize, seen.role, seen.dir, seen.typ, seen.size, seen.messages)
+		in = m.observe(r, labels{metric: wire.MetricMessageSize, role: seen.role, dir: seen.dir, typ: seen.typ}, seen.size, seen.messages)
 	}
 	if seen.seconds >= 0 && seen.seconds <= math.MaxFloat64 {
-		observe(wire.MetricProcessingTime, 0, 0, seen.typ, seen.seconds, 1)
+		in = m.observe(r, labels{metric: wire.MetricProcessingTime, typ: seen.typ}, seen.seconds, 1)
 	}
 	if seen.recipients >= 0 {
-		observe(wire.MetricBroadcastRecipients, 0, 0, 0, float64(seen.recipients), 1)
+		m.observe(r, labels{metric: wire.MetricBroadcastRecipients}, float64(seen.recipients), 1)
 	}
 	if seen.queue >= 0 {
-		observe(wire.MetricQueueSize, seen.role, 0, 0, float64(seen.queue), 1)
+		m.observe(r, labels{metric: wire.MetricQueueSize, role: seen.role}, float64(seen.queue), 1)
 	}
-	return seen, in
+	return in
 }
 
-// find returns the series of these labels and the record's dimensions, without
-// these where there are too many already.
-func (m *meter) find(r *record, seen *sight, l labels) *series {
+func (m *meter) observe(r *record, l labels, v float64, n uint64) *series {
+	s := m.find(r, l)
+	if s.count == 0 {
+		s.start = r.time
+		m.waiting = append(m.waiting, s)
+	}
+	held := cap(s.buckets)
+	s.observe(v, n)
+	m.bytes += (cap(s.buckets) - held) * bucketBytes
+	return s
+}
+
+// find returns the series of these labels and the record's dimensions. Those of
+// messages without attributes of their own are their connection's.
+func (m *meter) find(r *record, l labels) *series {
+	if l.metric != wire.MetricMessageSize || r.conn == nil || m.seen.user != nil {
+		return m.search(r, l)
+	}
+	place := &r.conn.recent[l.dir&1]
+	code := uint32(l.role)<<16 | uint32(l.dir)<<8 | uint32(l.typ)
+	if place.code != code || place.generation != m.generation {
+		*place = recentSeries{m.search(r, l), code, m.generation}
+	}
+	return place.series
+}
+
+// search finds or makes a series, one without the dimensions where there are too
+// many already.
+func (m *meter) search(r *record, l labels) *series {
+	seen := &m.seen
 	m.key = append(m.key[:0], byte(l.metric), byte(l.role), byte(l.dir), byte(l.typ))
 	stated := false
 	for _, name := range m.dimensions {
@@ -231,6 +257,7 @@ func (m *meter) seal(g *ring, now int64) bool {
 func (m *meter) forget() {
 	clear(m.series)
 	m.bytes = 0
+	m.generation++
 }
 
 // discard drops what was counted since the last seal, and returns how many
@@ -247,6 +274,7 @@ func (m *meter) discard() uint64 {
 func (m *meter) learn(w *wire.Welcome, g *ring) {
 	m.follow(w)
 	m.dimensions = append([]string(nil), w.Dimensions...)
+	m.generation++
 	if m.known {
 		return
 	}

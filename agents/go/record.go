@@ -7,7 +7,7 @@ import (
 )
 
 // conn is a connection of the application that is observed. Its fields do not
-// change after Agent.open, but for closed, the seed and the link's own.
+// change after Agent.open, but for closed, what Agent.record keeps here, and the link's own.
 type conn struct {
 	id         string // 32 lower-case hex digits from 128 random bits
 	role       wire.Role
@@ -24,9 +24,12 @@ type conn struct {
 	traceID wire.TraceID
 	spanID  wire.SpanID
 
-	// What the ids of its messages are derived from, once they are needed.
+	// What the ids of its messages are derived from, once Agent.record needs them.
 	seed   wire.Seed
 	seeded bool
+
+	// The series that its messages counted in last, received and sent.
+	recent [2]recentSeries
 
 	// The link's own: the session that knows this connection, and the message
 	// that mentioned it last.

@@ -20,11 +20,12 @@ type sight struct {
 	user   []Attribute // of the event itself
 }
 
-// look finds what a record tells, as the receiver does. Of what a tap sees that
+// look sees what a record tells, as the receiver does. Of what a tap records that
 // is at hand; else the event is made, so that there is one place which knows
 // what goes before what.
-func (m *meter) look(r *record) sight {
-	s := sight{kind: r.kind, dir: r.dir, typ: r.typ, seq: r.seq, seconds: -1, recipients: -1, queue: -1}
+func (m *meter) look(r *record) {
+	m.seen = sight{kind: r.kind, dir: r.dir, typ: r.typ, seq: r.seq, seconds: -1, recipients: -1, queue: -1}
+	s := &m.seen
 	if r.conn != nil {
 		s.role = r.conn.role
 	}
@@ -47,13 +48,12 @@ func (m *meter) look(r *record) sight {
 		s.dir = wire.DirectionSent
 	}
 	if r.attributes != nil || r.extra != nil {
-		m.lookCloser(r, &s)
+		m.lookCloser(r)
 	}
-	return s
 }
 
-func (m *meter) lookCloser(r *record, s *sight) {
-	e := &m.event
+func (m *meter) lookCloser(r *record) {
+	s, e := &m.seen, &m.event
 	*e = wire.Event{}
 	fillEvent(e, r)
 	s.user = e.User
