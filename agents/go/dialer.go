@@ -18,7 +18,9 @@ import (
 )
 
 // Dialer returns a copy of a gorilla dialer (nil: [websocket.DefaultDialer])
-// that observes the connections that it makes, over ws and wss, through proxies too.
+// that observes the connections that it makes, over ws and wss, through proxies
+// too. The handshake's span is the child of the one that is active in the context
+// of DialContext.
 func (a *Agent) Dialer(base *websocket.Dialer) *websocket.Dialer { return gorillaDialer(a, base) }
 
 // gorillaDialer returns a copy of base that observes the connections that it
@@ -28,28 +30,28 @@ func gorillaDialer(rec recorder, base *websocket.Dialer) *websocket.Dialer {
 	if base == nil {
 		base = websocket.DefaultDialer
 	}
-	d := *base
-	plain := base.NetDialContext
+	d, old := *base, *base // a copy: the application may put the new one in base's place
+	plain := old.NetDialContext
 	if plain == nil {
 		plain = new(net.Dialer).DialContext
-		if base.NetDial != nil {
-			plain = func(_ context.Context, network, addr string) (net.Conn, error) { return base.NetDial(network, addr) }
+		if old.NetDial != nil {
+			plain = func(_ context.Context, network, addr string) (net.Conn, error) { return old.NetDial(network, addr) }
 		}
 	}
 	d.NetDialContext = dialContext(rec, plain)
-	if base.NetDialTLSContext != nil {
-		d.NetDialTLSContext = dialContext(rec, base.NetDialTLSContext)
+	if old.NetDialTLSContext != nil {
+		d.NetDialTLSContext = dialContext(rec, old.NetDialTLSContext)
 		return &d
 	}
 
-	secure := secureDialer{dial: plain, proxy: base.Proxy, config: base.TLSClientConfig}
+	secure := secureDialer{dial: plain, proxy: old.Proxy, config: old.TLSClientConfig}
 	d.NetDialTLSContext = dialContext(rec, secure.dialContext)
-	if base.Proxy != nil {
+	if old.Proxy != nil {
 		d.Proxy = func(r *http.Request) (*url.URL, error) {
 			if r.URL.Scheme == "https" || r.URL.Scheme == "wss" {
 				return nil, nil
 			}
-			return base.Proxy(r)
+			return old.Proxy(r)
 		}
 	}
 	return &d
