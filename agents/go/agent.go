@@ -2,6 +2,7 @@ package wsstats
 
 import (
 	"context"
+	"net/http"
 	"net/url"
 	"sync"
 	"time"
@@ -152,6 +153,16 @@ func (a *Agent) notify() {
 // transport leaves alone what goes there.
 func (a *Agent) isOwn(u *url.URL) bool {
 	return u.Host == a.cfg.url.Host && u.Path == a.cfg.url.Path
+}
+
+// wants tells whether all filters let a request pass.
+func (a *Agent) wants(r *http.Request) bool {
+	for _, filter := range a.cfg.filters {
+		if !filter(r) {
+			return false
+		}
+	}
+	return true
 }
 
 // Flush sends what waits at once, and returns when all that was recorded

@@ -17,7 +17,9 @@ func (a *Agent) DialContext(dial func(ctx context.Context, network, addr string)
 
 // ClientConn returns a connection that observes the WebSocket which a client is
 // about to open over conn: for libraries that take a ready connection.
-func (a *Agent) ClientConn(conn net.Conn) net.Conn { return clientConn(a, conn) }
+func (a *Agent) ClientConn(conn net.Conn) net.Conn {
+	return clientConn(context.Background(), a, conn)
+}
 
 // dialFunc is the dial function that client libraries take.
 type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -29,17 +31,18 @@ func dialContext(rec recorder, dial dialFunc) dialFunc {
 		if err != nil {
 			return raw, err
 		}
-		return clientConn(rec, raw), nil
+		return clientConn(ctx, rec, raw), nil
 	}
 }
 
-// clientConn observes a connection on which a client is about to write its request.
-func clientConn(rec recorder, raw net.Conn) net.Conn {
+// clientConn observes a connection on which a client is about to write its
+// request, under the span that is active in ctx.
+func clientConn(ctx context.Context, rec recorder, raw net.Conn) net.Conn {
 	_, secure := raw.(tlsState)
 	return wrapConn(raw, clientStream(raw, func(r *http.Request) *upgrade {
-		if rec.isOwn(&url.URL{Host: r.Host, Path: r.URL.Path}) {
+		if rec.isOwn(&url.URL{Host: r.Host, Path: r.URL.Path}) || !rec.wants(r) {
 			return nil
 		}
-		return newClientUpgrade(rec, r, secure, raw.RemoteAddr())
+		return newClientUpgrade(rec, r.WithContext(ctx), secure, raw.RemoteAddr())
 	}))
 }

@@ -23,7 +23,7 @@ type handler struct {
 
 // ServeHTTP implements http.Handler.
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !upgradeRequested(r) {
+	if !upgradeRequested(r) || !h.rec.wants(r) {
 		h.next.ServeHTTP(w, r)
 		return
 	}

@@ -149,7 +149,7 @@ var clients = map[string]func(t *testing.T, rec recorder, url string, config *tl
 		return coderClient{c}, err
 	},
 	"gobwas": func(t *testing.T, rec recorder, url string, config *tls.Config) (client, error) {
-		d := ws.Dialer{TLSConfig: config, Protocols: []string{"echo"}, WrapConn: func(c net.Conn) net.Conn { return clientConn(rec, c) }}
+		d := ws.Dialer{TLSConfig: config, Protocols: []string{"echo"}, WrapConn: func(c net.Conn) net.Conn { return clientConn(context.Background(), rec, c) }}
 		c, br, _, err := d.Dial(t.Context(), url)
 		if err != nil {
 			return nil, err

@@ -46,6 +46,7 @@ type config struct {
 	maxDelay   time.Duration
 	queueBytes int
 	aggregates int // message events a second; 0: never
+	filters    []func(*http.Request) bool
 	logger     *slog.Logger
 	outcome    func(Outcome)
 	recorder   io.Writer
@@ -128,6 +129,13 @@ func WithMaxQueueBytes(n int) Option {
 // and metrics of messages have no exemplars.
 func WithAggregates(above int) Option {
 	return func(c *config) { c.aggregates = above }
+}
+
+// WithFilter has the taps leave alone the WebSockets whose request filter returns
+// false for, as servers got it or as clients send it (of one that a dialer makes,
+// the URL is a path alone). Where there are several, all have to return true.
+func WithFilter(filter func(*http.Request) bool) Option {
+	return func(c *config) { c.filters = append(c.filters, filter) }
 }
 
 // WithLogger sets where the agent tells of its link, once for each change: at

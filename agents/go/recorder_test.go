@@ -2,6 +2,7 @@ package wsstats
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -17,7 +18,8 @@ import (
 
 // fakeRecorder keeps what the taps record.
 type fakeRecorder struct {
-	own string // the host that is the recorder's
+	own    string                   // the host that is the recorder's
+	filter func(*http.Request) bool // nil: all
 
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next record
@@ -40,6 +42,8 @@ func (f *fakeRecorder) record(r record) {
 	close(f.changed)
 	f.changed = make(chan struct{})
 }
+
+func (f *fakeRecorder) wants(r *http.Request) bool { return f.filter == nil || f.filter(r) }
 
 func (f *fakeRecorder) isOwn(u *url.URL) bool { return f.own != "" && u.Host == f.own }
 

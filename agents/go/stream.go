@@ -302,8 +302,10 @@ func (s *stream) answered(header http.Header, tail []byte, err error) {
 // open ends the handshake with a connection. Sent and received went by already.
 func (s *stream) open(header http.Header, sent, received []byte) {
 	t := s.up.succeed(header)
-	t.sent(sent)
-	t.received(received)
+	if t != nil {
+		t.sent(sent)
+		t.received(received)
+	}
 	s.end(t)
 }
 

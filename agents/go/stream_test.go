@@ -60,7 +60,7 @@ func TestRequestInPieces(t *testing.T) {
 	request := rawRequest("X-Other: kept", "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", "wsstats-connection: of another")
 	for _, piece := range []int{1, 7, 100, 1 << 20} {
 		rec, raw := newFakeRecorder(), &pipeConn{readErr: io.EOF}
-		c := clientConn(rec, raw)
+		c := clientConn(context.Background(), rec, raw)
 		for rest := []byte(request + "\x81\x80abcd"); len(rest) > 0; {
 			n, err := c.Write(rest[:min(piece, len(rest))])
 			require.NoError(t, err)
@@ -124,7 +124,7 @@ func TestClientConnectionID(t *testing.T) {
 			t.Run(tt.name, func(t *testing.T) {
 				rec, raw := newFakeRecorder(), &pipeConn{readErr: io.EOF}
 				reserve(rec, held, wire.RoleServer)
-				c := clientConn(rec, raw)
+				c := clientConn(context.Background(), rec, raw)
 				lines := []string{}
 				if parent != "" {
 					lines = append(lines, parent)
@@ -181,7 +181,7 @@ func TestHandshakesThatFail(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			rec, raw := newFakeRecorder(), &pipeConn{readErr: tt.err}
-			c := clientConn(rec, raw)
+			c := clientConn(context.Background(), rec, raw)
 			_, err := io.WriteString(c, rawRequest())
 			require.NoError(t, err)
 			raw.in.WriteString(tt.read)
@@ -204,7 +204,7 @@ func TestHandshakesThatFail(t *testing.T) {
 
 	t.Run("write", func(t *testing.T) {
 		rec := newFakeRecorder()
-		c := clientConn(rec, &pipeConn{writeErr: reset})
+		c := clientConn(context.Background(), rec, &pipeConn{writeErr: reset})
 		n, err := io.WriteString(c, rawRequest())
 		require.ErrorIs(t, err, reset)
 		assert.Zero(t, n)
@@ -219,7 +219,7 @@ func TestHandshakesThatFail(t *testing.T) {
 	})
 	t.Run("early data", func(t *testing.T) {
 		rec := newFakeRecorder()
-		c := clientConn(rec, &pipeConn{})
+		c := clientConn(context.Background(), rec, &pipeConn{})
 		for _, s := range []string{rawRequest(), strings.Repeat("x", maxHead), "y", "z"} {
 			_, err := io.WriteString(c, s)
 			require.NoError(t, err)
@@ -228,7 +228,7 @@ func TestHandshakesThatFail(t *testing.T) {
 	})
 	t.Run("closed", func(t *testing.T) {
 		rec := newFakeRecorder()
-		c := clientConn(rec, &pipeConn{})
+		c := clientConn(context.Background(), rec, &pipeConn{})
 		_, err := io.WriteString(c, rawRequest())
 		require.NoError(t, err)
 		require.NoError(t, c.Close())
@@ -248,7 +248,7 @@ func TestOtherBytes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			rec, raw := newFakeRecorder(), &pipeConn{readErr: io.EOF}
-			c := clientConn(rec, raw)
+			c := clientConn(context.Background(), rec, raw)
 			for rest := sent; rest != ""; {
 				n, err := io.WriteString(c, rest[:min(len(rest), 3)])
 				require.NoError(t, err)
@@ -292,14 +292,14 @@ func TestConnMethods(t *testing.T) {
 	_, err = far.Read(make([]byte, 1))
 	require.ErrorIs(t, err, io.EOF)
 
-	_, ok = clientConn(rec, &tls.Conn{}).(tlsState)
+	_, ok = clientConn(context.Background(), rec, &tls.Conn{}).(tlsState)
 	assert.True(t, ok)
-	_, ok = clientConn(rec, struct {
+	_, ok = clientConn(context.Background(), rec, struct {
 		net.Conn
 		halfCloser
 	}{}).(halfCloser)
 	assert.True(t, ok)
-	_, ok = clientConn(rec, &pipeConn{}).(halfCloser)
+	_, ok = clientConn(context.Background(), rec, &pipeConn{}).(halfCloser)
 	assert.False(t, ok)
 
 	_, err = dialContext(rec, func(context.Context, string, string) (net.Conn, error) { return nil, io.ErrClosedPipe })(t.Context(), "", "")

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"math"
+	"net/http"
 	"net/url"
 	"time"
 
@@ -11,13 +12,15 @@ import (
 	"github.com/wsstats/wsstatsreceiver/wire/frame"
 )
 
-// recorder takes what the taps see. Both methods return at once, may be called
-// by any goroutine, and do not call back.
+// recorder takes what the taps see. Its methods return at once, may be called by
+// any goroutine, and do not call back.
 type recorder interface {
 	open(c *conn)
 	record(r record)
 	// isOwn tells whether a URL is where the records themselves go.
 	isOwn(u *url.URL) bool
+	// wants tells whether the WebSocket that a request asks for is to be observed.
+	wants(r *http.Request) bool
 }
 
 // maxPings bounds the sent pings of a connection that wait for their pong.

@@ -267,6 +267,7 @@ type discard struct{ n int }
 func (d *discard) open(*conn)                  {}
 func (d *discard) record(record)               { d.n++ }
 func (d *discard) isOwn(*url.URL) bool         { return false }
+func (d *discard) wants(*http.Request) bool    { return true }
 func (d *discard) Read([]byte) (int, error)    { return 0, io.EOF }
 func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d *discard) Close() error                { return nil }

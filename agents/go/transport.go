@@ -10,7 +10,8 @@ import (
 
 // Transport returns a RoundTripper that observes the WebSocket connections that
 // are opened through base (nil: [http.DefaultTransport]), for clients that dial
-// by an http.Client. Other requests go straight to base.
+// by an http.Client. The handshake's span is the child of the one that is active
+// in the request's context. Other requests go straight to base.
 func (a *Agent) Transport(base http.RoundTripper) http.RoundTripper {
 	if base == nil {
 		base = http.DefaultTransport
@@ -26,7 +27,7 @@ type transport struct {
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if !upgradeRequested(r) || t.rec.isOwn(r.URL) {
+	if !upgradeRequested(r) || t.rec.isOwn(r.URL) || !t.rec.wants(r) {
 		return t.base.RoundTrip(r)
 	}
 	var remote atomic.Pointer[net.Addr]

@@ -11,13 +11,19 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/wsstats/wsstatsreceiver/wire"
 )
 
 // connectionHeader carries the connection id that both ends use.
 const connectionHeader = "Wsstats-Connection"
 
-const traceparentHeader = "Traceparent"
+// The headers of W3C Trace Context.
+const (
+	traceparentHeader = "Traceparent"
+	tracestateHeader  = "Tracestate"
+)
 
 // upgrade is an opening handshake (RFC 6455 section 4) that is under way. It
 // ends with succeed or fail, once.
@@ -36,8 +42,9 @@ type upgrade struct {
 	shared bool   // both ends know id
 	answer bool   // the server tells id in its 101
 
-	parent     wire.TraceContext // of the request's traceparent; zero: none
+	parent     wire.TraceContext // the active span, or of the request's traceparent; zero: none
 	tracestate string            // beside parent
+	active     bool              // parent is the active span
 	stated     bool              // trace and span are what the client's traceparent said
 	trace      wire.TraceID
 	span       wire.SpanID
@@ -71,7 +78,7 @@ func newUpgrade(rec recorder, role wire.Role, r *http.Request, secure bool) *upg
 	}
 	u.setURL(secure, host, r.URL.EscapedPath())
 	if parent, ok := parseTraceparent(r.Header.Get(traceparentHeader)); ok {
-		u.parent, u.tracestate = parent, clean(strings.Join(r.Header["Tracestate"], ","), 512)
+		u.parent, u.tracestate = parent, clean(strings.Join(r.Header[tracestateHeader], ","), 512)
 	}
 	return u
 }
@@ -117,10 +124,17 @@ func newServerUpgrade(rec recorder, r *http.Request) *upgrade {
 }
 
 // newClientUpgrade begins the handshake of a request that a client is about to
-// send, with the headers of requestHeader.
+// send, with the headers of requestHeader. It is the child of the span that is
+// active in the request's context. Where none is, its traceparent may say one; it
+// may as well be left from a request that the application passes on.
 func newClientUpgrade(rec recorder, r *http.Request, secure bool, remote net.Addr) *upgrade {
 	u := newUpgrade(rec, wire.RoleClient, r, secure)
 	u.peer = addrPort(remote)
+	if span := trace.SpanContextFromContext(r.Context()); span.IsValid() {
+		u.active = true
+		u.parent = wire.TraceContext{TraceID: wire.TraceID(span.TraceID()), SpanID: wire.SpanID(span.SpanID()), Flags: byte(span.TraceFlags())}
+		u.tracestate = span.TraceState().String()
+	}
 	u.draw()
 	seed := wire.ConnectionSeed(u.id)
 	u.trace, u.span = seed.TraceID(0, wire.SlotHandshake), seed.SpanID(0, wire.SlotHandshake, wire.KindHandshake, u.role)
@@ -138,7 +152,14 @@ func (u *upgrade) requestHeader() http.Header {
 		flags = u.parent.Flags
 	}
 	traceparent := "00-" + hex.EncodeToString(u.trace[:]) + "-" + hex.EncodeToString(u.span[:]) + "-" + hex.EncodeToString([]byte{flags})
-	return http.Header{connectionHeader: {u.id}, traceparentHeader: {traceparent}}
+	header := http.Header{connectionHeader: {u.id}, traceparentHeader: {traceparent}}
+	if u.active { // the request's own is of another trace
+		header[tracestateHeader] = nil
+		if u.tracestate != "" {
+			header[tracestateHeader] = []string{u.tracestate}
+		}
+	}
+	return header
 }
 
 // answerHeader is what the server's 101 says beside its own. A header that the
@@ -182,8 +203,14 @@ func (u *upgrade) adopt(answer string) {
 }
 
 // succeed records the handshake that a 101 with this header ended, and returns
-// the tap of the connection that it opened.
+// the tap of the connection that it opened; nil for the link of an agent: what is
+// observed there would be sent there, and so on.
 func (u *upgrade) succeed(header http.Header) *tap {
+	switch header.Get("Sec-Websocket-Protocol") {
+	case wire.SubprotocolJSON, wire.SubprotocolProto:
+		unreserve(u.rec, u.id)
+		return nil
+	}
 	if u.role == wire.RoleClient {
 		u.adopt(header.Get(connectionHeader))
 	}
