@@ -370,3 +370,42 @@ func TestNoAggregates(t *testing.T) {
 	p.ack(1)
 	flushed(t, a)
 }
+
+// A connection remembers where its messages count. Red when: it still does after
+// the series was let go of, or is kept apart by other dimensions.
+func TestSeriesOfAConnection(t *testing.T) {
+	m, g := newMeter(neverBusy, 1), ring{maxBytes: 1 << 20} // lets go of them at each seal
+	c := newConn("a81b")
+	c.attributes = []Attribute{String("room.id", "lobby"), String("user.id", "u-17")}
+	sent := message(c, 2)
+	sent.kind = wire.KindSend
+	binary := message(c, 3)
+	binary.typ = wire.MessageBinary
+	for _, dimension := range []string{"", "room.id", "user.id", "none"} {
+		m.maxBytes = 1 << 20
+		m.learn(&wire.Welcome{Dimensions: []string{dimension}}, &g)
+		for _, enough := range []int{1 << 20, 1} {
+			for range 3 {
+				for _, r := range []record{message(c, 1), sent, binary} {
+					assert.False(t, m.take(&r))
+				}
+			}
+			m.maxBytes = enough
+			require.True(t, m.seal(&g, 1))
+			require.Equal(t, 3, g.n)
+			for i, sum := range []float64{3, 6, 9} {
+				s := g.at(i).stat
+				assert.EqualValues(t, 3, s.count)
+				assert.InDelta(t, sum, s.sum, 0)
+				if dimension == "room.id" || dimension == "user.id" {
+					require.Len(t, s.dimensions, 1)
+					assert.Equal(t, dimension, s.dimensions[0].Key)
+				} else {
+					assert.Empty(t, s.dimensions)
+				}
+			}
+			g.setNumbered(g.n)
+			g.acknowledge(g.n)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -300,4 +301,129 @@ func BenchmarkMeasure(b *testing.B) {
 			})
 		}
 	}
+}
+
+// What was left out beside a number's records was so whatever number they get.
+// Red when: numbers that are made anew, of another instance or of a receiver with
+// smaller limits, say that nothing was.
+func TestThresholdOfNewNumbers(t *testing.T) { eachEncoding(t, testThresholdOfNewNumbers) }
+
+func testThresholdOfNewNumbers(t *testing.T, e encoding) {
+	for name, next := range map[string]func(*receiver, *peer) (*peer, uint64){
+		"taken over": func(r *receiver, p *peer) (*peer, uint64) {
+			p.close(websocket.ClosePolicyViolation, "taken over")
+			p = r.accept()
+			p.welcome(nil)
+			return p, 1
+		},
+		"smaller limits": func(r *receiver, p *peer) (*peer, uint64) {
+			p.close(websocket.CloseGoingAway, "")
+			p = r.accept()
+			p.welcome(func(w *wire.Welcome) { w.MaxEvents = 20 })
+			return p, 2
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newReceiver(t, e, nil)
+			a := r.agent(batchOf(1000), WithAggregates(1))
+			p := r.accept()
+			p.welcome(func(w *wire.Welcome) { w.SamplingThreshold = "8" })
+			awaitKnown(t, a)
+			c := newConn("a81b")
+			a.open(c)
+			for i := range int64(100) {
+				m := message(c, i)
+				m.seq = i + 1
+				a.record(m)
+			}
+			late := event(c, wire.KindPing) // long after: nothing is left out any more
+			late.time += int64(time.Hour)
+			a.record(late)
+			a.mu.Lock()
+			a.meter.leaving = false
+			a.mu.Unlock()
+
+			flushing := inBackground(t, a.Flush)
+			p.batch(1)
+			p, seq := next(r, p)
+			p.batch(0)
+			if seq == 2 {
+				assert.Empty(t, p.batch(1).Events)
+			}
+			b := p.batch(seq)
+			assert.NotEmpty(t, b.Events)
+			assert.EqualValues(t, 8<<52, b.Threshold)
+			for messages := messagesIn(b); messages < 100; messages += messagesIn(b) {
+				seq++
+				b = p.batch(seq)
+			}
+			p.ack(seq)
+			require.NoError(t, <-flushing)
+		})
+	}
+}
+
+// Red when: Flush does not wait for what stats alone tell of.
+func TestFlushOfStatsAlone(t *testing.T) { eachEncoding(t, testFlushOfStatsAlone) }
+
+func testFlushOfStatsAlone(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
+	a := r.agent(batchOf(1000), WithAggregates(1))
+	p := r.accept()
+	p.welcome(func(w *wire.Welcome) { w.SamplingThreshold = wire.FormatThreshold(wire.NeverSampled) })
+	awaitKnown(t, a)
+	m := message(newConn("a81b"), 1)
+	m.seq = 1
+	a.record(m)
+	flushing := inBackground(t, a.Flush)
+	assert.Len(t, p.batch(1).Events, 1)
+	p.ack(1)
+	require.NoError(t, <-flushing)
+
+	a.record(m)
+	flushing = inBackground(t, a.Flush)
+	b := p.batch(2)
+	assert.Empty(t, b.Events)
+	assert.EqualValues(t, 1, messagesIn(b))
+	select {
+	case err := <-flushing:
+		require.FailNow(t, "flushed before the ack", "%v", err)
+	default:
+	}
+	p.ack(2)
+	require.NoError(t, <-flushing)
+}
+
+// Red when: the second half of a batch that was too long says that nothing was
+// left out beside it.
+func TestThresholdOfHalves(t *testing.T) { eachEncoding(t, testThresholdOfHalves) }
+
+func testThresholdOfHalves(t *testing.T, e encoding) {
+	r := newReceiver(t, e, nil)
+	a := r.agent(batchOf(1000), WithAggregates(1))
+	p := r.accept()
+	p.welcome(func(w *wire.Welcome) { w.SamplingThreshold, w.MaxMessageBytes = "8", 8000 })
+	awaitKnown(t, a)
+	const n = 20
+	for i := range int64(n) {
+		c := newConn(fmt.Sprintf("c%d", i))
+		c.url = longText(1500) // is not estimated
+		m := message(c, i)
+		m.seq = 1
+		a.record(m)
+	}
+	a.mu.Lock()
+	a.meter.leaving = false
+	a.mu.Unlock()
+	flushing := inBackground(t, a.Flush)
+	var messages, seq uint64
+	for messages < n {
+		seq++
+		b := p.batch(seq)
+		assert.EqualValues(t, 8<<52, b.Threshold)
+		messages += messagesIn(b)
+	}
+	assert.Greater(t, seq, uint64(1))
+	p.ack(seq)
+	require.NoError(t, <-flushing)
 }
