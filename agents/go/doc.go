@@ -11,6 +11,9 @@
 // The agent sends the protocol's binary form (wsstats.v1.proto) to receivers that
 // know it, and JSON to others: see [WithEncoding].
 //
+// An agent of an application with many messages may measure them itself, and tell
+// only of those whose spans the receiver's sampling keeps: see [WithAggregates].
+//
 // A tap ([Agent.Handler], [Agent.Dialer], [Agent.Transport], …) observes a
 // connection by its bytes. What no tap can get between is told to the agent by
 // the application or an adapter: [Agent.Observe].

@@ -24,8 +24,10 @@ type sight struct {
 // is at hand; else the event is made, so that there is one place which knows
 // what goes before what.
 func (m *meter) look(r *record) {
-	m.seen = sight{kind: r.kind, dir: r.dir, typ: r.typ, seq: r.seq, seconds: -1, recipients: -1, queue: -1}
-	s := &m.seen
+	s := &m.seen // field by field: to copy one costs more than the rest of this
+	s.kind, s.role, s.dir, s.typ = r.kind, wire.RoleUnknown, r.dir, r.typ
+	s.messages, s.size, s.seconds, s.recipients, s.queue = 0, 0, -1, -1, -1
+	s.seq, s.stated, s.user = r.seq, false, nil
 	if r.conn != nil {
 		s.role = r.conn.role
 	}
