@@ -20,6 +20,7 @@ type Agent struct {
 	meter   *meter             // nil: it does not aggregate
 	conns   map[*conn]struct{} // the open ones
 	closing bool               // Shutdown was called
+	rules   spanRules          // of the receiver
 
 	unsampled uint64 // messages left out
 	sessions  uint64 // welcomed
@@ -147,6 +148,13 @@ func (a *Agent) notify() {
 	case a.wake <- struct{}{}:
 	default:
 	}
+}
+
+// spanRules are what the receiver said last of the spans that it makes.
+func (a *Agent) spanRules() spanRules {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.rules
 }
 
 // isOwn tells whether a URL is the receiver's, so that an observed dialer or

@@ -184,6 +184,7 @@ func (s *session) welcome(w *wire.Welcome) *violation {
 	s.welcomed, s.welcomedAt = true, s.heard
 	s.agent.mu.Lock()
 	s.agent.sessions++
+	s.agent.rules.follow(w)
 	if s.agent.meter != nil {
 		s.agent.meter.learn(w, &s.agent.ring)
 	}
@@ -217,11 +218,12 @@ func (s *session) flow(f *wire.Flow) {
 	if f.WindowBytes != nil {
 		s.window = *f.WindowBytes
 	}
+	s.agent.mu.Lock()
+	s.agent.rules.setThreshold(f.SamplingThreshold)
 	if s.agent.meter != nil {
-		s.agent.mu.Lock()
 		s.agent.meter.setThreshold(f.SamplingThreshold)
-		s.agent.mu.Unlock()
 	}
+	s.agent.mu.Unlock()
 }
 
 // refit empties the numbers that are to be sent and are over the receiver's

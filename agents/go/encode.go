@@ -158,6 +158,9 @@ func fillEvent(e *wire.Event, r *record) {
 	if r.attributes != nil {
 		setAttributes(&e.Attrs, *r.attributes)
 	}
+	if r.active != nil {
+		e.Links = []wire.Link{{TraceID: r.active.trace, SpanID: r.active.span, Attributes: activeLink}}
+	}
 	// The kind says the type of a control frame and, mostly, the direction.
 	setText(&e.Attrs, wire.AttrMessageType, typeName(r.typ))
 	switch r.kind {

@@ -3,16 +3,19 @@ package wsstats
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/felixge/httpsnoop"
 )
 
 // Handler returns a handler that observes the WebSocket connections that next
-// accepts, whatever library it uses, and the upgrades that it refuses. Other
-// requests go straight to next. WebSockets over HTTP/2 (RFC 8441) are not observed.
+// accepts, whatever library it uses, and the upgrades that it refuses. What only
+// next knows of a connection it tells by [ConnectionFromContext]. Other requests
+// go straight to next. WebSockets over HTTP/2 (RFC 8441) are not observed.
 func (a *Agent) Handler(next http.Handler) http.Handler { return handler{a, next} }
 
 // handler observes the WebSocket connections that next accepts.
@@ -29,7 +32,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	a := &acceptance{up: newServerUpgrade(h.rec, r), w: w}
 	defer a.returned()
-	h.next.ServeHTTP(a.wrap(), r)
+	h.next.ServeHTTP(a.wrap(), r.WithContext(context.WithValue(r.Context(), acceptanceKey{}, a)))
 	a.writeHeader(http.StatusOK) // as net/http does for a handler that writes nothing
 }
 
@@ -41,6 +44,7 @@ type acceptance struct {
 	status   int         // of the final answer, 0: none
 	header   http.Header // of a 101 that went through WriteHeader
 	hijacked bool
+	stream   atomic.Pointer[stream] // of the hijacked connection
 }
 
 // wrap returns the ResponseWriter for the handler, with the optional
@@ -120,6 +124,7 @@ func (a *acceptance) tap(raw net.Conn, brw *bufio.ReadWriter) (net.Conn, error) 
 	} else {
 		s = serverStream(raw, a.up)
 	}
+	a.stream.Store(s)
 	s.didRead(early)
 	conn := wrapConn(raw, s)
 

@@ -15,10 +15,11 @@ type observation struct {
 	conn    *conn
 	release func() // frees the connection id
 
-	mu    sync.Mutex
-	clock clock
-	now   time.Duration // when what is at hand happened
-	done  bool          // the close was recorded: nothing more is
+	mu      sync.Mutex
+	clock   clock
+	now     time.Duration // when what is at hand happened
+	done    bool          // the close was recorded: nothing more is
+	sending sending       // what the application has told of the next message
 }
 
 // traffic is what one direction of a connection has carried. Its counts are

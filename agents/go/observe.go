@@ -58,16 +58,27 @@ type Opening struct {
 	Attributes []Attribute
 }
 
-// Connection is a connection that the application, or an adapter for its
-// library, observes by itself. Its methods are safe for concurrent use, wait
-// for nothing but a short lock, and do nothing after Closed.
+// Connection is what the application, or an adapter for its library, tells of a
+// connection: all of it ([Agent.Observe]), or, where a tap sees the bytes
+// ([ConnectionFromContext], [ConnectionOf]), what they do not say. There, Sent,
+// Pinged, Closed and the other methods that tell what went by record nothing, so
+// that nothing counts twice.
+//
+// Its methods are safe for concurrent use, wait for nothing but a short lock, and
+// record nothing after the close, but for what was processed. A nil Connection is
+// one that is not observed: its methods do nothing.
 //
 // The attributes that they take are the user's own, or ones of the conventions
-// that have no parameter, such as ws.message.id and ws.queue.size. They are cloned.
+// that have no parameter, such as those of [MessageID] and [QueueSize]. They are cloned.
 type Connection struct {
-	observation
-	sent     traffic
-	received traffic
+	*observation
+	tapped   bool
+	sent     traffic // of a connection that is not tapped
+	received traffic // where it is tapped: what the application says that it has read
+	last     Message // that the application received
+	handled  window  // ordinals of messages with a process span
+	ids      wire.Seed
+	seeded   bool // ids is set
 }
 
 // Observe records the handshake that opened a connection, and returns what is
@@ -85,7 +96,12 @@ func (a *Agent) ObserveRefused(o Opening, status int, errorType string) {
 func observe(rec recorder, o Opening) *Connection {
 	u := newObservedUpgrade(rec, o)
 	c, opened := u.open(o.Subprotocol)
-	return &Connection{observation: observation{rec: rec, conn: c, release: u.release(), clock: newClock(opened)}}
+	return u.observed(c, opened)
+}
+
+// observed is the Connection of one that nothing else observes.
+func (u *upgrade) observed(c *conn, opened time.Time) *Connection {
+	return &Connection{observation: &observation{rec: u.rec, conn: c, release: u.release(), clock: newClock(opened)}}
 }
 
 func newObservedUpgrade(rec recorder, o Opening) *upgrade {
@@ -110,35 +126,45 @@ func validID(id string) bool {
 	return id != "" && len(id) <= 128 && utf8.ValidString(id) && strings.IndexFunc(id, unprintable) < 0
 }
 
-// ID is the connection's name in all that is recorded of it.
-func (c *Connection) ID() string { return c.conn.id }
+// ID is the connection's name in all that is recorded of it, "" for nil.
+func (c *Connection) ID() string {
+	if c == nil {
+		return ""
+	}
+	return c.conn.id
+}
+
+// silent tells that nothing is to be recorded of what went by.
+func (c *Connection) silent() bool { return c == nil || c.tapped }
 
 // Sent records a message that was sent. The size is that of its payload before
-// compression, in bytes; negative: not known.
+// compression, in bytes; negative: not known. What [Connection.Sending] told is
+// of this message.
 func (c *Connection) Sent(t MessageType, size int, attributes ...Attribute) {
-	c.message(wire.KindSend, wire.DirectionSent, &c.sent, t, size, attributes)
-}
-
-// Received records a message that was received. The size is that of its payload
-// after inflation, in bytes; negative: not known.
-func (c *Connection) Received(t MessageType, size int, attributes ...Attribute) {
-	c.message(wire.KindReceive, wire.DirectionReceived, &c.received, t, size, attributes)
-}
-
-func (c *Connection) message(kind wire.Kind, dir wire.Direction, of *traffic, t MessageType, size int, attributes []Attribute) {
+	if c.silent() {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.done {
 		return
 	}
-	r := c.momentRecord(kind, dir, attributes)
-	r.typ, r.seq, r.size = t, of.message(int64(max(size, 0))), int64(max(size, -1))
-	c.rec.record(r)
+	r := c.momentRecord(wire.KindSend, wire.DirectionSent, nil)
+	r.typ, r.seq, r.size = t, c.sent.message(int64(max(size, 0))), int64(max(size, -1))
+	if began := c.sending.began; began > 0 {
+		r.time, r.duration = c.clock.unix(began), int64(c.now-began)
+	}
+	if c.sending.tell(&r, attributes) {
+		c.rec.record(r)
+	}
 }
 
 // Pinged records a ping that was sent. It took this long until its pong came;
 // negative: none did.
 func (c *Connection) Pinged(roundTrip time.Duration, attributes ...Attribute) {
+	if c.silent() {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.done {
@@ -153,9 +179,48 @@ func (c *Connection) Pinged(roundTrip time.Duration, attributes ...Attribute) {
 	c.rec.record(r)
 }
 
+// PingReceived records a ping of the peer, PongSent and PongReceived a pong (RFC
+// 6455 sections 5.5.2 and 5.5.3). The size is that of the payload, in bytes;
+// negative: not known.
+func (c *Connection) PingReceived(size int) {
+	c.control(wire.KindPing, wire.DirectionReceived, size)
+}
+
+// PongSent records a pong that was sent: see [Connection.PingReceived].
+func (c *Connection) PongSent(size int) { c.control(wire.KindPong, wire.DirectionSent, size) }
+
+// PongReceived records a pong of the peer: see [Connection.PingReceived].
+func (c *Connection) PongReceived(size int) { c.control(wire.KindPong, wire.DirectionReceived, size) }
+
+func (c *Connection) control(kind wire.Kind, dir wire.Direction, size int) {
+	if c.silent() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done {
+		return
+	}
+	of := &c.received
+	if dir == wire.DirectionSent {
+		of = &c.sent
+	}
+	n := &of.pings
+	if kind == wire.KindPong {
+		n = &of.pongs
+	}
+	*n++
+	r := c.momentRecord(kind, dir, nil)
+	r.seq, r.size = *n, int64(max(size, -1))
+	c.rec.record(r)
+}
+
 // Failed records an error: error.type and error.category, short names from a
 // small set, such as "ECONNRESET" and "network". It does not end the connection.
 func (c *Connection) Failed(errorType, category string, attributes ...Attribute) {
+	if c == nil {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.done {
@@ -172,6 +237,9 @@ func (c *Connection) Failed(errorType, category string, attributes ...Attribute)
 // carried. The code is the close frame's (RFC 6455 section 7.4), 1006 where the
 // connection broke without one; the reason, which is recorded, may be empty.
 func (c *Connection) Closed(code int, reason string, initiator Initiator, attributes ...Attribute) {
+	if c.silent() {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.done {

@@ -37,6 +37,12 @@ type conn struct {
 	mentioned uint64
 }
 
+// spanIDs names a span.
+type spanIDs struct {
+	trace wire.TraceID
+	span  wire.SpanID
+}
+
 // record is one event as the ring holds it, or a stat: small, without pointers of
 // its own for a message.
 type record struct {
@@ -44,6 +50,7 @@ type record struct {
 	conn       *conn
 	extra      *wire.Event  // of the rare kinds: further attributes, ids and parents of a handshake, close or error; nil for messages
 	attributes *[]Attribute // of the application; nil: none
+	active     *spanIDs     // that a send is linked to; nil: none
 	time       int64        // Unix ns: when the event began
 	duration   int64        // ns, -1: none
 	seq        int64        // ordinal from 1, 0: none

@@ -43,6 +43,8 @@ const (
 	extraBytes = int(unsafe.Sizeof(wire.Event{}))
 	sliceBytes = int(unsafe.Sizeof([]Attribute{}))
 	minRows    = 64
+
+	spanIDsBytes = int(unsafe.Sizeof(spanIDs{}))
 )
 
 // memory is what the record holds in the ring, bytes.
@@ -53,6 +55,9 @@ func (r *record) memory() int {
 	}
 	if r.attributes != nil {
 		n += sliceBytes + attributeBytes(*r.attributes)
+	}
+	if r.active != nil {
+		n += spanIDsBytes
 	}
 	if r.extra != nil {
 		n += extraBytes + userBytes(r.extra)
@@ -68,6 +73,9 @@ func (r *record) jsonBytes() int {
 	}
 	if r.attributes != nil {
 		n += attributeBytes(*r.attributes)
+	}
+	if r.active != nil {
+		n += 144
 	}
 	if r.extra != nil {
 		n += 800 + 2*userBytes(r.extra)

@@ -35,6 +35,7 @@ type tap struct {
 	out   flow
 	pings []ping // sent and unanswered, oldest first, at most maxPings
 	first closing
+	app   *Connection // what the application tells beside the bytes; nil: it has not asked
 }
 
 // flow is one direction of a connection.
@@ -179,6 +180,9 @@ func (f *flow) Message(m frame.Message) {
 	r.typ = wire.MessageBinary
 	if m.Opcode == frame.Text {
 		r.typ = wire.MessageText
+	}
+	if f.dir == wire.DirectionSent && !f.tap.sending.tell(&r, nil) {
+		return
 	}
 	f.tap.rec.record(r)
 }

@@ -60,7 +60,11 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		up.fail(resp.StatusCode, "")
 		return resp, nil
 	}
-	resp.Body = newBody(body, openStream(body, up.succeed(resp.Header)))
+	s := openStream(body, up.succeed(resp.Header))
+	if made, ok := ctx.Value(dialledKey{}).(*dialled); ok {
+		made.stream.Store(s)
+	}
+	resp.Body = newBody(body, s)
 	return resp, nil
 }
 
