@@ -31,6 +31,7 @@ func TestTappedConnection(t *testing.T) {
 		defer ws.Close()
 		c := ConnectionFromContext(r.Context())
 		assert.Same(t, c, ConnectionOf(ws.NetConn()))
+		assert.True(t, c.Tapped())
 		for {
 			typ, data, err := ws.ReadMessage()
 			if err != nil {

@@ -134,6 +134,9 @@ func (c *Connection) ID() string {
 	return c.conn.id
 }
 
+// Tapped tells whether a tap sees the connection, and records what goes by.
+func (c *Connection) Tapped() bool { return c != nil && c.tapped }
+
 // silent tells that nothing is to be recorded of what went by.
 func (c *Connection) silent() bool { return c == nil || c.tapped }
 

@@ -269,4 +269,5 @@ func TestNoConnection(t *testing.T) {
 	c.Failed("a", "b")
 	c.Closed(1000, "", Local)
 	assert.Empty(t, c.ID())
+	assert.False(t, c.Tapped())
 }

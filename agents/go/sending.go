@@ -30,7 +30,8 @@ type sending struct {
 // Sending tells of the next message that is sent on the connection what neither
 // its bytes nor [Connection.Sent] say: attributes, and the span that is active in
 // ctx, which becomes a link of the send. It is called just before the message is
-// written, by the one that writes; a later call takes the place of an earlier one.
+// written, by the one that writes. If it is called again before that, the send
+// began then, and what is given takes the place of what was.
 func (c *Connection) Sending(ctx context.Context, attributes ...Attribute) {
 	if c == nil {
 		return
@@ -43,7 +44,13 @@ func (c *Connection) Sending(ctx context.Context, attributes ...Attribute) {
 	}
 	var r record
 	r.setAttributes(attributes)
-	c.sending.attributes, c.sending.active, c.sending.began = r.attributes, active, c.clock.now()
+	if r.attributes != nil {
+		c.sending.attributes = r.attributes
+	}
+	if active != nil {
+		c.sending.active = active
+	}
+	c.sending.began = c.clock.now()
 }
 
 // SendingBroadcast tells that the next message that is sent on the connection is

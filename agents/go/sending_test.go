@@ -18,6 +18,7 @@ func TestSending(t *testing.T) {
 	c.Sending(replaced, Int("replaced", 1))
 	began := time.Now().UnixNano()
 	c.Sending(ctx, MessageID("m-1"), QueueSize(3))
+	c.Sending(t.Context()) // as an adapter does
 	c.Sent(TextMessage, 10, String("room.id", "lobby"))
 	c.Sending(t.Context(), QueueSize(2))
 	c.Sent(TextMessage, 10)
