@@ -170,12 +170,34 @@ func (c *Connection) Pinged(roundTrip time.Duration, attributes ...Attribute) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.sent.pings++
+	c.pinged(c.sent.pings, roundTrip, attributes)
+}
+
+// Pinging is [Connection.Pinged] for pings that may overtake each other: it is
+// called when one is sent, and what it returns, once, when its pong came or none
+// will.
+func (c *Connection) Pinging() func(roundTrip time.Duration, attributes ...Attribute) {
+	if c.silent() {
+		return func(time.Duration, ...Attribute) {}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sent.pings++
+	n := c.sent.pings
+	return func(roundTrip time.Duration, attributes ...Attribute) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.pinged(n, roundTrip, attributes)
+	}
+}
+
+func (c *Connection) pinged(n int64, roundTrip time.Duration, attributes []Attribute) {
 	if c.done {
 		return
 	}
 	r := c.momentRecord(wire.KindPing, wire.DirectionSent, attributes)
-	c.sent.pings++
-	r.seq = c.sent.pings
+	r.seq = n
 	if roundTrip >= 0 {
 		r.time, r.duration = r.time-int64(roundTrip), int64(roundTrip)
 	}

@@ -60,6 +60,12 @@ func TestObserve(t *testing.T) {
 	assert.Equal(t, int64(2), pings[1].seq)
 	assert.Equal(t, wire.DirectionSent, pings[1].dir)
 
+	first, second := c.Pinging(), c.Pinging()
+	second(1)
+	first(1)
+	pings = rec.of(wire.KindPing)
+	assert.Equal(t, []int64{4, 3}, []int64{pings[2].seq, pings[3].seq}, "in the order of being sent")
+
 	c.Failed("ECONNRESET", "network", String("error.message", "connection reset"))
 	failed := rec.await(t, wire.KindError, 1)
 	assert.Equal(t, "ECONNRESET", failed.extra.Str(wire.AttrErrorType))

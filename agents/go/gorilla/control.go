@@ -130,15 +130,16 @@ func (c *Conn) control(typ int, data []byte, write func() error) error {
 type ping struct {
 	payload string
 	at      time.Time
+	told    func(roundTrip time.Duration, attributes ...wsstats.Attribute)
 }
 
 // pinging notes a ping; the oldest makes room.
 func (c *Conn) pinging(payload string) *ping {
-	p := &ping{payload, time.Now()}
+	p := &ping{payload, time.Now(), c.observed.Pinging()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.pings) == maxPings {
-		c.observed.Pinged(-1)
+		c.pings[0].told(-1)
 		c.pings = slices.Delete(c.pings, 0, 1)
 	}
 	c.pings = append(c.pings, p)
@@ -159,7 +160,7 @@ func (c *Conn) answered(payload string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if i := slices.IndexFunc(c.pings, func(p *ping) bool { return p.payload == payload }); i >= 0 {
-		c.observed.Pinged(time.Since(c.pings[i].at))
+		c.pings[i].told(time.Since(c.pings[i].at))
 		c.pings = slices.Delete(c.pings, i, i+1)
 	}
 }
@@ -238,8 +239,8 @@ func (c *Conn) failed(err error) {
 func (c *Conn) closed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for range c.pings {
-		c.observed.Pinged(-1)
+	for _, p := range c.pings {
+		p.told(-1)
 	}
 	c.pings = nil
 	attributes := []wsstats.Attribute{wsstats.Bool("ws.close.clean", c.end.sent && c.end.received)}
