@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 	gorilla "github.com/gorilla/websocket"
@@ -348,4 +349,22 @@ func TestReaderInTheMiddle(t *testing.T) {
 	assert.Equal(t, "ab", string(data))
 	assert.Equal(t, []string{"text 1 2"}, r.Messages(wire.KindReceive))
 	assert.Empty(t, r.Events(wire.KindClose))
+}
+
+// Messages are written one after the other, or the ordinals are not those of the
+// wire; and a close frame that was not written was not sent.
+func TestWritersAreInALine(t *testing.T) {
+	r := receivertest.Start(t)
+	ws, _, err := Dial(t.Context(), r.Agent, gorillaServer(t, gorillaEcho), nil)
+	require.NoError(t, err)
+	ws.writing <- struct{}{} // another goroutine is between its write and its record
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, ws.Write(ctx, text, nil), context.DeadlineExceeded)
+	ws.unlock()
+	require.NoError(t, ws.Write(t.Context(), text, nil))
+
+	require.NoError(t, ws.Conn.CloseNow())
+	require.ErrorIs(t, ws.Close(websocket.StatusNormalClosure, "bye"), net.ErrClosed)
+	r.RequireClose(1006, "", "none", false)
 }
