@@ -45,12 +45,31 @@ func parseYAML(t *testing.T, value, key string) *confmap.Conf {
 	return confmap.NewFromStringMap(raw.(map[string]any))
 }
 
-func TestREADMEShowsTheExamplesOfTheGoAgent(t *testing.T) {
-	example := strings.ReplaceAll(readText(t, "agents/go/example_test.go"), "\t", "")
-	blocks := codeBlocks(t, "README.md", "go")
-	require.NotEmpty(t, blocks)
-	for _, block := range blocks {
-		assert.Contains(t, example, strings.ReplaceAll(block, "\t", ""))
+func TestDocsShowTheExamplesOfTheGoAgent(t *testing.T) {
+	var examples strings.Builder
+	for _, pattern := range []string{"agents/go/example*_test.go", "agents/go/*/example*_test.go"} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		require.NotEmpty(t, files)
+		for _, file := range files {
+			examples.WriteString(strings.ReplaceAll(readText(t, file), "\t", ""))
+		}
+	}
+	for _, file := range []string{"README.md", "docs/agents.md"} {
+		blocks := codeBlocks(t, file, "go")
+		require.NotEmpty(t, blocks, file)
+		for _, block := range blocks {
+			assert.Contains(t, examples.String(), strings.ReplaceAll(block, "\t", ""), file)
+		}
+	}
+}
+
+func TestDocsHaveEveryOptionOfTheGoAgent(t *testing.T) {
+	docs := readText(t, "docs/agents.md")
+	options := regexp.MustCompile(`(?m)^func (With\w+)\(`).FindAllStringSubmatch(readText(t, "agents/go/options.go"), -1)
+	require.NotEmpty(t, options)
+	for _, option := range options {
+		assert.Contains(t, docs, "`"+option[1]+"`")
 	}
 }
 

@@ -15,8 +15,10 @@
 // only of those whose spans the receiver's sampling keeps: see [WithAggregates].
 //
 // A tap ([Agent.Handler], [Agent.Dialer], [Agent.Transport], …) observes a
-// connection by its bytes. What no tap can get between is told to the agent by
-// the application or an adapter: [Agent.Observe].
+// connection by its bytes. What those do not say the application tells the same
+// [Connection]: [ConnectionFromContext], [ConnectionOf]. What no tap can get
+// between is told to the agent by the application or an adapter: [Agent.Observe],
+// [Agent.ServerHandshake], [Agent.ClientHandshake].
 //
 // Payload is never looked at, kept or sent.
 package wsstats

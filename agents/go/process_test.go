@@ -271,3 +271,23 @@ func TestNoConnection(t *testing.T) {
 	assert.Empty(t, c.ID())
 	assert.False(t, c.Tapped())
 }
+
+// BenchmarkTold reports what it costs the application to tell of one message.
+func BenchmarkTold(b *testing.B) {
+	c := observe(&discard{}, observed)
+	ctx, _ := active(b.Context(), 1)
+	b.Run("process", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			_, end := c.Process(ctx, c.Received(TextMessage, 128))
+			end(nil)
+		}
+	})
+	b.Run("linked", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			c.Sending(ctx)
+			c.Sent(TextMessage, 128)
+		}
+	})
+}
