@@ -36,7 +36,7 @@ func (c *Connection) Sending(ctx context.Context, attributes ...Attribute) {
 	if c == nil {
 		return
 	}
-	active := activeSpan(ctx)
+	active := spanIn(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.done {
@@ -67,7 +67,7 @@ func (c *Connection) SendingBatch(ctx context.Context, t MessageType, messages, 
 	if c == nil || messages <= 0 {
 		return
 	}
-	active := activeSpan(ctx)
+	active := spanIn(ctx)
 	c.leaveOut(messages)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -103,7 +103,7 @@ func (a *Agent) Broadcast(ctx context.Context, t MessageType, size, recipients i
 func broadcast(ctx context.Context, rec recorder, t MessageType, size, recipients int, attributes []Attribute) {
 	r := record{
 		kind: wire.KindBroadcast, dir: wire.DirectionSent, typ: t, time: time.Now().UnixNano(), duration: -1,
-		size: int64(max(size, -1)), active: activeSpan(ctx), extra: &wire.Event{},
+		size: int64(max(size, -1)), active: spanIn(ctx), extra: &wire.Event{},
 	}
 	r.extra.SetInt(wire.AttrBroadcastRecipients, int64(max(recipients, 0)))
 	r.extra.SetStr(wire.AttrRole, "server")
@@ -127,8 +127,8 @@ func (s *sending) tell(r *record, attributes []Attribute) bool {
 	return true
 }
 
-// activeSpan names the span that is active in a context; nil: none.
-func activeSpan(ctx context.Context) *spanIDs {
+// spanIn names the span that is active in a context; nil: none.
+func spanIn(ctx context.Context) *spanIDs {
 	sc := trace.SpanContextFromContext(ctx)
 	if !sc.IsValid() {
 		return nil
