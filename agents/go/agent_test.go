@@ -31,7 +31,7 @@ func testQueueFull(t *testing.T, e encoding) {
 	r := newReceiver(t, e, nil)
 	a := r.agent(WithMaxQueueBytes(minQueueBytes), WithBatch(10_000, 1<<20, time.Hour))
 	c := newConn("a81b")
-	const room = minQueueBytes / 80 // less than what fits of messages
+	const room = minQueueBytes / 96 // less than what fits of messages
 	recordMessages(a, c, 1, 10*room)
 	full := a.Stats()
 	assert.Positive(t, full.Dropped["queue_full"])

@@ -110,9 +110,9 @@ func WithBatch(maxEvents, maxBytes int, maxDelay time.Duration) Option {
 }
 
 // WithMaxQueueBytes bounds the memory of events that are not yet acknowledged.
-// The default is 4 MiB (about 58,000 messages), the least 16 KiB. The link needs
-// some more: what a batch takes, a quarter for [WithAggregates], and in the binary form up to about 2 MiB for the
-// connections and texts that the receiver knows.
+// The default is 4 MiB (about 50,000 messages), the least 16 KiB. The link needs
+// some more: what a batch takes, a quarter for [WithAggregates], and in the binary
+// form up to about 2 MiB for the connections and texts that the receiver knows.
 func WithMaxQueueBytes(n int) Option {
 	return func(c *config) { c.queueBytes = n }
 }
