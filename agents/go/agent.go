@@ -75,7 +75,7 @@ func NewAgent(opts ...Option) (*Agent, error) {
 		finished: make(chan struct{}),
 	}
 	if cfg.aggregates > 0 {
-		a.meter = newMeter(cfg.aggregates, cfg.queueBytes/4)
+		a.meter = newMeter(cfg.aggregates, cfg.queueBytes/4, &a.rules)
 		a.ring.meter = a.meter
 	}
 	go func() {

@@ -220,9 +220,6 @@ func (s *session) flow(f *wire.Flow) {
 	}
 	s.agent.mu.Lock()
 	s.agent.rules.setThreshold(f.SamplingThreshold)
-	if s.agent.meter != nil {
-		s.agent.meter.setThreshold(f.SamplingThreshold)
-	}
 	s.agent.mu.Unlock()
 }
 

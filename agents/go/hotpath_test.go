@@ -44,7 +44,7 @@ func newHotPath(tb testing.TB, mode string) *hotPath {
 	a := newAgent(tb, WithEndpoint("ws://"+blackHole(tb)), WithAggregates(m.aggregates))
 	if a.meter != nil {
 		a.mu.Lock()
-		a.meter.learn(&wire.Welcome{SamplingThreshold: m.threshold, Dimensions: m.dimensions}, &a.ring)
+		welcomed(a.meter, &wire.Welcome{SamplingThreshold: m.threshold, Dimensions: m.dimensions}, &a.ring)
 		a.mu.Unlock()
 	}
 	up := newClientUpgrade(a, upgradeRequest(), false, nil)

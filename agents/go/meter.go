@@ -70,8 +70,8 @@ const (
 	plainKey    = 4 // bytes of a key without dimensions
 )
 
-func newMeter(limit, maxBytes int) *meter {
-	return &meter{sampling: sampling{limit: uint64(limit)}, series: map[string]*series{}, maxBytes: maxBytes, generation: 1}
+func newMeter(limit, maxBytes int, rules *spanRules) *meter {
+	return &meter{sampling: sampling{spanRules: rules, limit: uint64(limit)}, series: map[string]*series{}, maxBytes: maxBytes, generation: 1}
 }
 
 // measured tells whether the receiver leaves an event of the kind to stats.
@@ -269,10 +269,9 @@ func (m *meter) discard() uint64 {
 	return left
 }
 
-// learn takes over what a welcome says. The first time, it measures what the
+// learn takes over the dimensions that a welcome names. The first time, it measures what the
 // queue holds: until then nothing was.
 func (m *meter) learn(w *wire.Welcome, g *ring) {
-	m.follow(w)
 	m.dimensions = append([]string(nil), w.Dimensions...)
 	m.generation++
 	if m.known {

@@ -171,8 +171,8 @@ func TestMeasured(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			m, g := newMeter(neverBusy, 1<<20), ring{maxBytes: 1 << 20}
-			m.learn(&wire.Welcome{Dimensions: []string{"user.id", "room.id"}}, &g)
+			m, g := newMeter(neverBusy, 1<<20, new(spanRules)), ring{maxBytes: 1 << 20}
+			welcomed(m, &wire.Welcome{Dimensions: []string{"user.id", "room.id"}}, &g)
 			assert.False(t, m.take(&tt.record))
 			require.True(t, m.seal(&g, 1))
 			e := encoder{}
@@ -252,8 +252,8 @@ func testNoOutageLosesACount(t *testing.T, e encoding) {
 
 // Series that are too many to be held share one, without their dimensions.
 func TestSeriesAreBounded(t *testing.T) {
-	m, g := newMeter(neverBusy, 64<<10), ring{maxBytes: 1 << 30}
-	m.learn(&wire.Welcome{Dimensions: []string{"user.id"}}, &g)
+	m, g := newMeter(neverBusy, 64<<10, new(spanRules)), ring{maxBytes: 1 << 30}
+	welcomed(m, &wire.Welcome{Dimensions: []string{"user.id"}}, &g)
 	const n = 5000
 	for round := range 2 {
 		for i := range n {
@@ -281,8 +281,8 @@ func TestSeriesAreBounded(t *testing.T) {
 // Stats go before message samples in the queue, and stay out of one that is full
 // of what cannot be dropped, until there is room.
 func TestSealMakesRoom(t *testing.T) {
-	m, g := newMeter(neverBusy, 1<<20), ring{maxBytes: 16 << 10}
-	m.learn(&wire.Welcome{}, &g)
+	m, g := newMeter(neverBusy, 1<<20, new(spanRules)), ring{maxBytes: 16 << 10}
+	welcomed(m, &wire.Welcome{}, &g)
 	r := message(nil, 1)
 	for range 1000 {
 		m.take(&r)
@@ -374,7 +374,7 @@ func TestNoAggregates(t *testing.T) {
 // A connection remembers where its messages count. Red when: it still does after
 // the series was let go of, or is kept apart by other dimensions.
 func TestSeriesOfAConnection(t *testing.T) {
-	m, g := newMeter(neverBusy, 1), ring{maxBytes: 1 << 20} // lets go of them at each seal
+	m, g := newMeter(neverBusy, 1, new(spanRules)), ring{maxBytes: 1 << 20} // lets go of them at each seal
 	c := newConn("a81b")
 	c.attributes = []Attribute{String("room.id", "lobby"), String("user.id", "u-17")}
 	sent := message(c, 2)
@@ -383,7 +383,7 @@ func TestSeriesOfAConnection(t *testing.T) {
 	binary.typ = wire.MessageBinary
 	for _, dimension := range []string{"", "room.id", "user.id", "none"} {
 		m.maxBytes = 1 << 20
-		m.learn(&wire.Welcome{Dimensions: []string{dimension}}, &g)
+		welcomed(m, &wire.Welcome{Dimensions: []string{dimension}}, &g)
 		for _, enough := range []int{1 << 20, 1} {
 			for range 3 {
 				for _, r := range []record{message(c, 1), sent, binary} {
@@ -408,4 +408,10 @@ func TestSeriesOfAConnection(t *testing.T) {
 			g.acknowledge(g.n)
 		}
 	}
+}
+
+// welcomed takes over what a welcome says, as a session does.
+func welcomed(m *meter, w *wire.Welcome, g *ring) {
+	m.follow(w)
+	m.learn(w, g)
 }

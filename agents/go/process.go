@@ -137,13 +137,8 @@ func (c *Connection) seed() wire.Seed {
 
 // slot is that of received messages.
 func (c *Connection) slot() wire.Slot {
-	switch c.conn.role {
-	case RoleServer:
-		return wire.SlotClientData
-	case RoleClient:
-		return wire.SlotServerData
-	}
-	return wire.SlotReceived
+	slot, _ := dataSlot(c.conn.role, wire.DirectionReceived)
+	return slot
 }
 
 func (c *Connection) processed(r *record, began time.Duration, err error) {

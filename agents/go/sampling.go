@@ -9,33 +9,15 @@ import (
 // sampling knows which messages' spans the receiver keeps, and whether there
 // are so many messages that the others are not worth being sent.
 type sampling struct {
+	*spanRules
+
 	limit  uint64 // message events a second
 	second int64  // Unix ns: when the second at hand began
 	during uint64 // events in it
 	before uint64 // events in the one before it
 
-	threshold       uint64 // spans with less randomness are not kept
-	byConnection    bool   // the messages of a connection are kept or dropped together
-	handshakeTraces bool   // and are in its handshake's trace
-
 	leaving bool   // events are left out at present
 	applied uint64 // the highest threshold by which events were left out that those in the queue stood beside
-}
-
-// follow takes over what a welcome says.
-func (s *sampling) follow(w *wire.Welcome) {
-	s.setThreshold(w.SamplingThreshold)
-	s.byConnection = w.SamplingScope == "connection"
-	s.handshakeTraces = w.TraceMode == "connection"
-}
-
-// setThreshold takes over a threshold, in the form of the protocol. One that is
-// absent or cannot be read leaves the last one.
-func (s *sampling) setThreshold(text string) {
-	if t, ok := wire.ParseThreshold(text); ok {
-		s.threshold = t
-		s.leaving = s.leaving && t > 0
-	}
 }
 
 // count counts an event that happened now (Unix ns), and decides whether events

@@ -183,8 +183,8 @@ func TestSamplingDecisions(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			leftAt := func(threshold uint64) bool {
-				m := newMeter(1, 1<<20)
-				m.learn(&wire.Welcome{SamplingThreshold: wire.FormatThreshold(threshold), SamplingScope: tt.scope, TraceMode: tt.mode}, &ring{})
+				m := newMeter(1, 1<<20, new(spanRules))
+				welcomed(m, &wire.Welcome{SamplingThreshold: wire.FormatThreshold(threshold), SamplingScope: tt.scope, TraceMode: tt.mode}, &ring{})
 				assert.False(t, m.take(&tt.record), "the rate is not high yet")
 				return m.take(&tt.record)
 			}
@@ -202,7 +202,7 @@ func TestSamplingDecisions(t *testing.T) {
 
 // Red when: a clock that is set back, or a gap, has the rate taken for another.
 func TestRate(t *testing.T) {
-	s := sampling{limit: 3, threshold: 1}
+	s := sampling{spanRules: &spanRules{threshold: 1}, limit: 3}
 	second := int64(time.Second)
 	steps := []struct {
 		at      int64
@@ -232,7 +232,7 @@ func TestRate(t *testing.T) {
 
 // A second number of a batch that was cut says the threshold of the first.
 func TestThresholdOfWhatIsPutBack(t *testing.T) {
-	m := newMeter(1, 1<<20)
+	m := newMeter(1, 1<<20, new(spanRules))
 	m.threshold, m.applied = 5, 5
 	assert.EqualValues(t, 5, m.numbered(false))
 	assert.EqualValues(t, 5, m.numbered(true))
@@ -253,7 +253,7 @@ func TestMeasuringDoesNotAllocate(t *testing.T) {
 			t.Run(name+" "+threshold, func(t *testing.T) {
 				a := newAgent(t, WithEndpoint("ws://"+blackHole(t)), WithMaxQueueBytes(64<<10), WithAggregates(1))
 				a.mu.Lock()
-				a.meter.learn(&wire.Welcome{SamplingThreshold: threshold, Dimensions: []string{"room.id"}}, &a.ring)
+				welcomed(a.meter, &wire.Welcome{SamplingThreshold: threshold, Dimensions: []string{"room.id"}}, &a.ring)
 				a.mu.Unlock()
 				m := withAttributes(message(newConn("a81b"), 1), attributes...)
 				m.seq = 1
@@ -282,7 +282,7 @@ func BenchmarkMeasure(b *testing.B) {
 					w.Dimensions, c.attributes = []string{"room.id"}, []Attribute{String("room.id", "lobby")}
 				}
 				a.mu.Lock()
-				a.meter.learn(&w, &a.ring)
+				welcomed(a.meter, &w, &a.ring)
 				a.mu.Unlock()
 				m := message(c, 1)
 				free := 0
