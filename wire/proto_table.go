@@ -65,7 +65,9 @@ func (t *handleTable) get(handle uint64) *definition {
 func (t *handleTable) slot(handle uint64, limit int) (*definition, bool) {
 	page := int(handle >> pageBits)
 	if page >= len(t.pages) {
-		t.pages = append(t.pages, make([]*[pageSize]definition, page+1-len(t.pages))...)
+		pages := make([]*[pageSize]definition, max(page+1, 2*len(t.pages)))
+		copy(pages, t.pages)
+		t.pages = pages
 	}
 	if t.pages[page] == nil {
 		if t.bytes+pageBytes > limit {
