@@ -67,6 +67,18 @@ func ParseKind(name string) (Kind, bool) {
 	return KindUnknown, false
 }
 
+// other stands for the values outside a set, as in OpenTelemetry's conventions.
+const other = "_OTHER"
+
+// nameOf is the name of a value, "" where it is none of them: an application may
+// make one out of any number.
+func nameOf[T ~uint8](names []string, value T) string {
+	if int(value) >= len(names) {
+		return ""
+	}
+	return names[value]
+}
+
 // Role is the side of the observed connection that reports.
 type Role uint8
 
@@ -90,6 +102,11 @@ func ParseRole(s string) Role {
 	}
 	return RoleOther
 }
+
+var roleNames = [...]string{RoleClient: "client", RoleServer: "server", RoleOther: other}
+
+// String returns the value of ws.role, "" for RoleUnknown and "_OTHER" for RoleOther.
+func (r Role) String() string { return nameOf(roleNames[:], r) }
 
 // Peer returns the other side, RoleUnknown where the role is not known.
 func (r Role) Peer() Role {
@@ -126,6 +143,12 @@ func ParseDirection(s string) Direction {
 	return DirectionOther
 }
 
+var directionNames = [...]string{DirectionSent: "sent", DirectionReceived: "received", DirectionOther: other}
+
+// String returns the value of ws.direction, "" for DirectionUnknown and "_OTHER"
+// for DirectionOther.
+func (d Direction) String() string { return nameOf(directionNames[:], d) }
+
 // MessageType is the type of a WebSocket message (RFC 6455 section 5.6 and 5.5).
 type MessageType uint8
 
@@ -158,3 +181,11 @@ func ParseMessageType(s string) MessageType {
 	}
 	return MessageTypeOther
 }
+
+var messageTypeNames = [...]string{
+	MessageText: "text", MessageBinary: "binary", MessagePing: "ping", MessagePong: "pong", MessageClose: "close", MessageTypeOther: other,
+}
+
+// String returns the value of ws.message.type, "" for MessageTypeUnknown and
+// "_OTHER" for MessageTypeOther.
+func (t MessageType) String() string { return nameOf(messageTypeNames[:], t) }

@@ -126,7 +126,7 @@ func setConnection(as *wire.Attrs, c *conn) {
 	setText(as, wire.AttrURL, c.url)
 	setText(as, wire.AttrProtocol, c.protocol)
 	setText(as, wire.AttrPeerIP, c.peerIP)
-	setText(as, wire.AttrRole, roleName(c.role))
+	setText(as, wire.AttrRole, c.role.String())
 	if c.peerPort > 0 {
 		as.SetInt(wire.AttrPeerPort, int64(c.peerPort))
 	}
@@ -162,11 +162,15 @@ func fillEvent(e *wire.Event, r *record) {
 		e.Links = []wire.Link{{TraceID: r.active.trace, SpanID: r.active.span, Attributes: activeLink}}
 	}
 	// The kind says the type of a control frame and, mostly, the direction.
-	setText(&e.Attrs, wire.AttrMessageType, typeName(r.typ))
+	switch r.typ {
+	case wire.MessagePing, wire.MessagePong, wire.MessageClose:
+	default:
+		setText(&e.Attrs, wire.AttrMessageType, r.typ.String())
+	}
 	switch r.kind {
 	case wire.KindSend, wire.KindReceive, wire.KindProcess, wire.KindBroadcast, wire.KindBatchSend:
 	default:
-		setText(&e.Attrs, wire.AttrDirection, directionName(r.dir))
+		setText(&e.Attrs, wire.AttrDirection, r.dir.String())
 	}
 	if r.seq > 0 {
 		e.SetInt(wire.AttrMessageSeq, r.seq)
@@ -190,51 +194,9 @@ func (s *stat) row() wire.Stat {
 		Count: s.count, Sum: s.sum, Min: s.min, Max: s.max, HasMin: true, HasMax: true,
 		Scale: s.scale, ZeroCount: s.zero, Offset: s.offset, Buckets: s.buckets,
 	}
-	setText(&w.Attrs, wire.AttrRole, roleName(s.role))
-	setText(&w.Attrs, wire.AttrDirection, directionName(s.dir))
-	setText(&w.Attrs, wire.AttrMessageType, typeName(s.typ))
+	setText(&w.Attrs, wire.AttrRole, s.role.String())
+	setText(&w.Attrs, wire.AttrDirection, s.dir.String())
+	setText(&w.Attrs, wire.AttrMessageType, s.typ.String())
 	w.User = s.dimensions
 	return w
-}
-
-const other = "_OTHER" // a value outside its set, in metrics
-
-// roleName is the value of ws.role, "" where it is not known.
-func roleName(r wire.Role) string {
-	switch r {
-	case wire.RoleClient:
-		return "client"
-	case wire.RoleServer:
-		return "server"
-	case wire.RoleOther:
-		return other
-	}
-	return ""
-}
-
-// directionName is the value of ws.direction, "" where it is not known.
-func directionName(d wire.Direction) string {
-	switch d {
-	case wire.DirectionSent:
-		return "sent"
-	case wire.DirectionReceived:
-		return "received"
-	case wire.DirectionOther:
-		return other
-	}
-	return ""
-}
-
-// typeName is the value of ws.message.type of a data message, "" where it is not
-// known.
-func typeName(t wire.MessageType) string {
-	switch t {
-	case wire.MessageText:
-		return "text"
-	case wire.MessageBinary:
-		return "binary"
-	case wire.MessageTypeOther:
-		return other
-	}
-	return ""
 }

@@ -27,12 +27,6 @@ const other = "_OTHER"
 
 // The values of the fields.
 var (
-	roleNames      = [...]string{wire.RoleClient: "client", wire.RoleServer: "server", wire.RoleOther: other}
-	directionNames = [...]string{wire.DirectionSent: "sent", wire.DirectionReceived: "received", wire.DirectionOther: other}
-	typeNames      = [...]string{
-		wire.MessageText: "text", wire.MessageBinary: "binary", wire.MessagePing: "ping",
-		wire.MessagePong: "pong", wire.MessageClose: "close", wire.MessageTypeOther: other,
-	}
 	protocolNames  = [...]string{"", "ws", "wss", other}
 	initiatorNames = [...]string{"", "local", "remote", "none", other}
 	classNames     = [...]string{
@@ -89,9 +83,9 @@ func (k key) putAttributes(m pcommon.Map, conventions Conventions) {
 			m.PutStr(name, value)
 		}
 	}
-	put("ws.role", roleNames[k.field(roleShift)])
-	put("ws.message.type", typeNames[k.field(typeShift)])
-	put("ws.direction", directionNames[k.field(directionShift)])
+	put("ws.role", wire.Role(k.field(roleShift)).String())
+	put("ws.message.type", wire.MessageType(k.field(typeShift)).String())
+	put("ws.direction", wire.Direction(k.field(directionShift)).String())
 	put("ws.protocol", protocolNames[k.field(protocolShift)])
 	put("ws.close.initiator", initiatorNames[k.field(initiatorShift)])
 	put("ws.close.class", classNames[int(k>>classShift)&0xff])

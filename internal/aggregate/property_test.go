@@ -112,14 +112,14 @@ func (s *stream) enter(i int, room string) {
 	c, of := &s.state[i], s.conns[i]
 	if !c.active && !of.Closed && !(c.ended && of.Closing) {
 		c.active = true
-		s.want.add("ws.connections.active", line("ws.role", roleNames[s.conns[i].Role], "room.id", room), 1, 0)
+		s.want.add("ws.connections.active", line("ws.role", s.conns[i].Role.String(), "room.id", room), 1, 0)
 	}
 }
 
 func (s *stream) leave(i int) {
 	if c := &s.state[i]; c.active {
 		c.active = false
-		s.want.add("ws.connections.active", line("ws.role", roleNames[s.conns[i].Role], "room.id", s.conns[i].User[0].Value.Str), ^uint64(0), 0)
+		s.want.add("ws.connections.active", line("ws.role", s.conns[i].Role.String(), "room.id", s.conns[i].User[0].Value.Str), ^uint64(0), 0)
 	}
 }
 
@@ -172,14 +172,14 @@ func (s *stream) batch() *observed.Batch {
 func (s *stream) event(session bool) event {
 	i := s.IntN(len(s.conns))
 	c, state := s.conns[i], &s.state[i]
-	room, role := c.User[0].Value.Str, roleNames[c.Role]
+	room, role := c.User[0].Value.Str, c.Role.String()
 	size := s.IntN(100_000)
 	typ := wire.MessageType(s.IntN(3))
 	duration := time.Duration(s.IntN(1e9))
 	seconds := duration.Seconds()
 	e := event{conn: c, role: c.Role, typ: typ, duration: duration, timed: true, attrs: attrs{wire.AttrMessageSize: size}, keep: byte(s.IntN(2))}
 	messages := func(metric, direction string, n int) {
-		of := []string{"room.id", room, "ws.role", role, "ws.message.type", typeNames[typ]}
+		of := []string{"room.id", room, "ws.role", role, "ws.message.type", typ.String()}
 		if n == 0 {
 			return
 		}
@@ -224,7 +224,7 @@ func (s *stream) event(session bool) event {
 		}
 	case 8:
 		e.kind = wire.KindProcess
-		s.want.add("ws.processing.time", line("room.id", room, "ws.message.type", typeNames[typ]), 1, seconds)
+		s.want.add("ws.processing.time", line("room.id", room, "ws.message.type", typ.String()), 1, seconds)
 	}
 	return e
 }
