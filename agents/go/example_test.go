@@ -27,6 +27,15 @@ func ExampleAgent_Handler() {
 	}
 }
 
+func ExampleHandler() {
+	mux := http.NewServeMux() // with WebSocket handlers, of any library
+	_ = func() error {
+		server := &http.Server{Addr: "localhost:8080", Handler: wsstats.Handler(mux), ReadHeaderTimeout: 5 * time.Second}
+		err := server.ListenAndServe()
+		return errors.Join(err, wsstats.Shutdown(context.Background()))
+	}
+}
+
 func ExampleAgent_Dialer() {
 	connect := func(agent *wsstats.Agent) (*websocket.Dialer, *http.Client) {
 		dialer := agent.Dialer(websocket.DefaultDialer)
