@@ -27,6 +27,7 @@ var samples = []string{
 	`{"seq":9007199254740992,"threshold":"100000000000000","resource":{},"dropped":{"a":1},"aggregates":true}`,
 	`{"connections":[{"ws.connection.id":"é","opened_at":"1767225000000000000","open":false,"tenant":"t"}]}`,
 	`{"stats":[{"metric":"ws.processing.time","start":1,"time":2,"count":3,"sum":1e-7,"zero_count":1,"bucket_counts":[2],"scale":-3,"offset":-7}]}`,
+	`{"stats":[{"metric":"ws.message.size","start":1,"time":2,"count":5,"sum":9,"zero_count":3,"bucket_counts":[2],"unsized":2},{"metric":"ws.queue.size","start":1,"time":2,"count":1,"sum":0,"zero_count":1,"unsized":1}]}`,
 	`{"seq":3,"events":[{"event":"recieve"},{"ws.message.size":"big"},5,{"event":"send","a":{}}],"connections":[{}],"stats":[{"metric":"ws.messages.sent"}]}`,
 	`{"seq":1,"seq":2}`,
 	`{"event":"ping","hello":{}}`,

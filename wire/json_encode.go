@@ -185,6 +185,9 @@ func appendStat(dst []byte, s *Stat) []byte {
 		}
 		o.b = append(o.b, ']')
 	}
+	if s.Unsized != 0 {
+		o.uint("unsized", s.Unsized)
+	}
 	return append(o.b, '}')
 }
 

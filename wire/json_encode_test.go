@@ -64,7 +64,7 @@ func TestAppendJSON(t *testing.T) {
 			"whole batch",
 			Message{Form: FormBatch, Batch: Batch{
 				Seq: 1 << 53, Aggregates: true, HasThreshold: true, Threshold: ThresholdFromRatio(0.01), HasResource: true,
-				Connections: []Connection{connection}, Events: []Event{event}, Stats: []Stat{stat, {Metric: MetricMessageSize}}, Dropped: []Dropped{{"a", 1}, {"b", 2}},
+				Connections: []Connection{connection}, Events: []Event{event}, Stats: []Stat{stat, {Metric: MetricMessageSize, Count: 3, ZeroCount: 3, Unsized: 2}}, Dropped: []Dropped{{"a", 1}, {"b", 2}},
 			}},
 			`{"seq":9007199254740992,"aggregates":true,"threshold":"fd70a","resource":{},` +
 				`"connections":[{"opened_at":3,"open":false,` + ids + `,"ws.connection.id":"c","time":1}],` +
@@ -73,7 +73,7 @@ func TestAppendJSON(t *testing.T) {
 				`"ws.message.type":"text","ws.message.size":128,"ws.processing.time_ms":2.0,"ws.connection.shared":true,` +
 				`"room.id":"a\"\\\n\r\t\u0001` + "\uFFFD\u2028é" + `","n":3.0,"big":1e+300,"list":[1.0,2.5],"flags":[true]}],` +
 				`"stats":[{"metric":"ws.queue.size","start":1,"time":2,"attributes":{"ws.role":"server"},"count":6,"sum":7.0,"min":1.0,"max":2.5,` +
-				`"scale":-1,"zero_count":1,"offset":2,"bucket_counts":[2,3]},{"metric":"ws.message.size","start":0,"time":0,"count":0,"sum":0.0}],` +
+				`"scale":-1,"zero_count":1,"offset":2,"bucket_counts":[2,3]},{"metric":"ws.message.size","start":0,"time":0,"count":3,"sum":0.0,"zero_count":3,"unsized":2}],` +
 				`"dropped":{"a":1,"b":2}}`,
 		},
 	} {

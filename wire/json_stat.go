@@ -30,6 +30,7 @@ const (
 	statZeroCount
 	statOffset
 	statBucketCounts
+	statUnsized
 )
 
 func statField(key string) statKey {
@@ -58,6 +59,8 @@ func statField(key string) statKey {
 		return statOffset
 	case "bucket_counts":
 		return statBucketCounts
+	case "unsized":
+		return statUnsized
 	}
 	return statUnknown
 }
@@ -111,6 +114,8 @@ func (d *Decoder) statValue(s *Stat, field statKey, key string) (err *MessageErr
 		s.Offset, err = d.int32(key, math.MinInt32, math.MaxInt32-maxBuckets)
 	case statBucketCounts:
 		s.Buckets, err = d.buckets()
+	case statUnsized:
+		s.Unsized, err = d.count(key)
 	}
 	return err
 }
@@ -240,6 +245,12 @@ func (d *Decoder) checkStat(s *Stat, stated uint32) *MessageError {
 	}
 	if total != s.Count {
 		return d.reject("bucket_counts", "with zero_count they do not add up to count")
+	}
+	if s.Unsized > 0 && s.Metric != MetricMessageSize {
+		return d.reject("unsized", "is of ws.message.size alone")
+	}
+	if s.Unsized > s.ZeroCount {
+		return d.reject("unsized", "is greater than zero_count")
 	}
 	return nil
 }

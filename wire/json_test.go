@@ -320,6 +320,9 @@ func TestRowErrors(t *testing.T) {
 		{stat(`"bucket_counts":[null]`), `stats[0].bucket_counts: expected integers, got null`},
 		{stat(`"bucket_counts":[-1]`), `stats[0].bucket_counts: expected an integer of at least 0, got -1`},
 		{stat(`"bucket_counts":[` + strings.Repeat("0,", 320) + `3]`), `stats[0].bucket_counts: more than 320 buckets`},
+		{stat(`"metric":"ws.message.size","unsized":2`), `stats[0].unsized: is greater than zero_count`},
+		{stat(`"metric":"ws.message.size","unsized":-1`), `stats[0].unsized: expected an integer of at least 0, got -1`},
+		{stat(`"unsized":1`), `stats[0].unsized: is of ws.message.size alone`},
 		{stat(`"attributes":5`), `stats[0].attributes: expected an object, got 5`},
 		{stat(`"attributes":{"ws.message.size":"x"}`), `stats[0].attributes.ws.message.size: expected an integer, got "x"`},
 	} {

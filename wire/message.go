@@ -180,6 +180,7 @@ type Stat struct {
 	ZeroCount uint64
 	Offset    int32
 	Buckets   []uint64 // of positive values; bucket i is (base^(offset+i), base^(offset+i+1)]
+	Unsized   uint64   // of MetricMessageSize: how many of ZeroCount are messages whose size is not known
 }
 
 // Dropped counts events that an agent dropped since its last message.

@@ -294,7 +294,7 @@ func (o *oracle) link(v any) (l Link) {
 
 func (o *oracle) stat(v any, index int) func() {
 	s := Stat{Index: index}
-	has := stated(o.object(v, "metric", "start", "time", "attributes", "count", "sum", "min", "max", "scale", "zero_count", "offset", "bucket_counts"))
+	has := stated(o.object(v, "metric", "start", "time", "attributes", "count", "sum", "min", "max", "scale", "zero_count", "offset", "bucket_counts", "unsized"))
 	for _, key := range []string{"metric", "start", "time", "count", "sum"} {
 		o.reject(has[key] == nil)
 	}
@@ -325,5 +325,7 @@ func (o *oracle) stat(v any, index int) func() {
 		}
 	}
 	o.reject(s.Start > s.Time || s.HasMin && s.HasMax && s.Min > s.Max || total.Cmp(new(big.Int).SetUint64(s.Count)) != 0)
+	s.Unsized = uint64(o.integer(has["unsized"], 0))
+	o.reject(s.Unsized > s.ZeroCount || s.Unsized > 0 && name != "ws.message.size")
 	return func() { o.m.Batch.Stats = append(o.m.Batch.Stats, s) }
 }

@@ -179,7 +179,7 @@ func protoConnection(c *Connection) *wsstatspb.Connection {
 func protoStat(s *Stat) *wsstatspb.Stat {
 	pb := &wsstatspb.Stat{
 		Metric: s.Metric.String(), Start: s.Start, Time: s.Time, Attributes: protoAttrs(&s.Attrs, nil),
-		Count: s.Count, Sum: s.Sum, Scale: s.Scale, ZeroCount: s.ZeroCount, Offset: s.Offset, BucketCounts: s.Buckets,
+		Count: s.Count, Sum: s.Sum, Scale: s.Scale, ZeroCount: s.ZeroCount, Offset: s.Offset, BucketCounts: s.Buckets, Unsized: s.Unsized,
 	}
 	if s.HasMin {
 		pb.Min = &s.Min

@@ -258,6 +258,7 @@ func (o *protoOracle) pbStat(s *wsstatspb.Stat) any {
 		{"time", jsonInt(s.Time)},
 		{"count", json.Number(strconv.FormatUint(s.Count, 10))},
 		{"zero_count", json.Number(strconv.FormatUint(s.ZeroCount, 10))},
+		{"unsized", json.Number(strconv.FormatUint(s.Unsized, 10))},
 		{"sum", jsonDouble(s.Sum)},
 		{"scale", jsonInt(int64(s.Scale))},
 		{"offset", jsonInt(int64(s.Offset))},

@@ -270,7 +270,7 @@ func awkwardMessages() []*Message {
 		{Form: FormBatch, Batch: Batch{Seq: 5}},
 		{Form: FormBatch, Batch: Batch{
 			Seq: 1 << 53, Aggregates: true, HasThreshold: true, Threshold: 0, HasResource: true, Resource: user,
-			Connections: []Connection{connection}, Events: []Event{event, other}, Stats: []Stat{stat, {Metric: MetricMessageSize, Index: 1}}, Dropped: []Dropped{{"a\xff", 1}, {"b", 2}},
+			Connections: []Connection{connection}, Events: []Event{event, other}, Stats: []Stat{stat, {Metric: MetricMessageSize, Index: 1, Count: 3, ZeroCount: 3, Unsized: 2}}, Dropped: []Dropped{{"a\xff", 1}, {"b", 2}},
 		}},
 	}
 }

@@ -18,6 +18,7 @@ const (
 	statZeroCountField    = 10
 	statOffsetField       = 11
 	statBucketCountsField = 12
+	statUnsizedField      = 13
 )
 
 var statFields = []protoField{
@@ -33,6 +34,7 @@ var statFields = []protoField{
 	statZeroCountField:    {name: "zero_count", typ: fieldVarint},
 	statOffsetField:       {name: "offset", typ: fieldVarint32},
 	statBucketCountsField: {name: "bucket_counts", typ: fieldPacked},
+	statUnsizedField:      {name: "unsized", typ: fieldVarint},
 }
 
 func (d *Decoder) protoStat(index int, body []byte) *MessageError {
@@ -81,6 +83,8 @@ func (d *Decoder) protoStat(index int, body []byte) *MessageError {
 			s.Offset, err = d.within("offset", it.int(), math.MinInt32, math.MaxInt32-maxBuckets)
 		case statBucketCountsField:
 			s.Buckets, err = d.protoBuckets(it.b)
+		case statUnsizedField:
+			s.Unsized, err = d.protoCount("unsized", it.n)
 		}
 		if err != nil {
 			return err

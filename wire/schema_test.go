@@ -75,6 +75,7 @@ func TestSchemaAndDecoderAgree(t *testing.T) {
 		stat(`"attributes":{"ws.role":"server","room.id":"x"}`):    true,
 		stat(`"min":1,"max":2,"scale":-10,"offset":-5,"future":1`): true,
 		stat(`"min":null,"attributes":null`):                       true,
+		stat(`"metric":"ws.message.size","unsized":1`):             true,
 
 		`5`:            false,
 		`"x"`:          false,
@@ -139,6 +140,7 @@ func TestSchemaAndDecoderAgree(t *testing.T) {
 		stat(`"sum":"1"`):                            false,
 		stat(`"scale":21`):                           false,
 		stat(`"bucket_counts":[1.5]`):                false,
+		stat(`"unsized":-1`):                         false,
 		stat(`"attributes":{"ws.message.size":"x"}`): false,
 		stat(`"attributes":{"a":{}}`):                false,
 	} {
@@ -153,6 +155,8 @@ func TestSchemaCannotSay(t *testing.T) {
 	schema := compileSchema(t, "")
 	for why, data := range map[string]string{
 		"counts add up":                         stat(`"count":9`),
+		"only messages are without a size":      stat(`"unsized":1`),
+		"no more of them than zeros":            stat(`"metric":"ws.message.size","unsized":2`),
 		"start is not after time":               stat(`"start":5`),
 		"min is not over max":                   stat(`"min":3,"max":1`),
 		"the end is not beyond 2262":            `{"event":"send","time":9223372036854775807,"duration_ns":5}`,

@@ -14,7 +14,7 @@ import (
 // schema cannot: it does not see duplicate keys, and cannot add up.
 var beyondSchema = []string{
 	"malformed/duplicate-key", "malformed/duplicate-key-numbered",
-	"stats/count-mismatch", "stats/time-before-start",
+	"stats/count-mismatch", "stats/time-before-start", "stats/unsized-mismatch",
 }
 
 // The schema refuses each message of the vectors that the decoder refuses, in

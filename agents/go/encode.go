@@ -191,8 +191,8 @@ func fillEvent(e *wire.Event, r *record) {
 func (s *stat) row() wire.Stat {
 	w := wire.Stat{
 		Metric: s.metric, Start: s.start, Time: s.end,
-		Count: s.count, Sum: s.sum, Min: s.min, Max: s.max, HasMin: true, HasMax: true,
-		Scale: s.scale, ZeroCount: s.zero, Offset: s.offset, Buckets: s.buckets,
+		Count: s.count, Sum: s.sum, Min: s.min, Max: s.max, HasMin: s.valued(), HasMax: s.valued(),
+		Scale: s.scale, ZeroCount: s.zero, Offset: s.offset, Buckets: s.buckets, Unsized: s.unsized,
 	}
 	setText(&w.Attrs, wire.AttrRole, s.role.String())
 	setText(&w.Attrs, wire.AttrDirection, s.dir.String())

@@ -25,6 +25,7 @@ var subBounds = [1 << histogramScale]uint64{
 // its fields: bucket i of scale s is (2^(i/2^s), 2^((i+1)/2^s)].
 type histogram struct {
 	count    uint64
+	unsized  uint64 // of zero, of values that are not known
 	sum      float64
 	min, max float64
 	zero     uint64
@@ -33,10 +34,14 @@ type histogram struct {
 	buckets  []uint64 // at most maxBuckets
 }
 
-// observe adds n observations of v, which is finite and not negative. It
+// observe adds n observations of v, which is finite; negative: not known. It
 // allocates only where a value is out of the range of those before it.
 func (h *histogram) observe(v float64, n uint64) {
-	if h.count == 0 {
+	if v < 0 {
+		h.count, h.zero, h.unsized = h.count+n, h.zero+n, h.unsized+n
+		return
+	}
+	if !h.valued() {
 		h.min, h.max = v, v
 		h.scale = histogramScale
 	} else {
@@ -50,6 +55,9 @@ func (h *histogram) observe(v float64, n uint64) {
 	}
 	h.put(bucketIndex(v)>>(histogramScale-h.scale), n)
 }
+
+// valued tells whether any value is known.
+func (h *histogram) valued() bool { return h.count > h.unsized }
 
 // put adds to the bucket of that index at the present scale, and lowers the
 // scale where there would be too many.

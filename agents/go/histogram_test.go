@@ -35,7 +35,8 @@ func TestBucketIndex(t *testing.T) {
 	}
 }
 
-// Red when: a lower scale or an earlier first bucket loses or moves a count.
+// Red when: a lower scale or an earlier first bucket loses or moves a count, or a
+// value that is not known is among the extremes.
 func TestHistogram(t *testing.T) {
 	shapes := map[string]func() float64{
 		"sizes":     func() float64 { return float64(rand.IntN(1 << rand.IntN(20))) },
@@ -44,6 +45,8 @@ func TestHistogram(t *testing.T) {
 		"falling":   func() func() float64 { v := 1e18; return func() float64 { v /= 1.7; return v } }(),
 		"one":       func() float64 { return 128 },
 		"zero":      func() float64 { return 0 },
+		"unknown":   func() func() float64 { i := -1; return func() float64 { i++; return []float64{-1, 5, 9}[i%3] } }(),
+		"none":      func() float64 { return -1 },
 		"extremes":  func() float64 { return math.Exp2(float64(rand.IntN(2000) - 1000)) },
 	}
 	for name, shape := range shapes {
@@ -65,6 +68,7 @@ func TestHistogram(t *testing.T) {
 				}
 				if h.reset(); round == 0 {
 					assert.Zero(t, h.count)
+					assert.Zero(t, h.unsized)
 				}
 			}
 		})
@@ -75,10 +79,14 @@ func TestHistogram(t *testing.T) {
 func requireHolds(t *testing.T, h *histogram, values []float64) {
 	t.Helper()
 	require.EqualValues(t, len(values), h.count)
-	var zero uint64
+	var zero, unsized uint64
 	sum, low, high := 0.0, math.Inf(1), 0.0
 	want := make([]uint64, len(h.buckets))
 	for _, v := range values {
+		if v < 0 {
+			zero, unsized = zero+1, unsized+1
+			continue
+		}
 		sum, low, high = sum+v, min(low, v), max(high, v)
 		if v == 0 {
 			zero++
@@ -94,6 +102,12 @@ func requireHolds(t *testing.T, h *histogram, values []float64) {
 	}
 	require.Equal(t, want, append([]uint64{}, h.buckets...))
 	require.Equal(t, zero, h.zero)
+	require.Equal(t, unsized, h.unsized)
+	require.Equal(t, int(unsized) < len(values), h.valued())
+	if !h.valued() {
+		require.Zero(t, h.sum)
+		return
+	}
 	require.InEpsilon(t, 1+sum, 1+h.sum, 1e-9)
 	require.InDelta(t, low, h.min, 0)
 	require.InDelta(t, high, h.max, 0)

@@ -35,6 +35,9 @@ func counted(b *wire.Batch) map[string]string {
 			key += " twice"
 		}
 		all[key] = fmt.Sprintf("%d, %g", s.Count, s.Sum)
+		if s.Unsized > 0 {
+			all[key] += fmt.Sprintf(", %d unsized", s.Unsized)
+		}
 	}
 	return all
 }
@@ -132,6 +135,8 @@ func TestMeasured(t *testing.T) {
 	compressed.compressed = true
 	broadcast := event(c, wire.KindBroadcast)
 	broadcast.typ, broadcast.size = wire.MessageText, 5
+	anySize := event(c, wire.KindBroadcast)
+	anySize.size = -1
 	batchSend := event(nil, wire.KindBatchSend)
 	batchSend.size = 5
 	anyWay := event(c, wire.KindMessage)
@@ -145,7 +150,7 @@ func TestMeasured(t *testing.T) {
 		"message":    {message(c, 5), map[string]string{"ws.message.size server received text" + lobby: "1, 5"}},
 		"no conn":    {message(nil, 5), map[string]string{"ws.message.size received text": "1, 5"}},
 		"own room":   {withAttributes(message(c, 5), Int("room.id", 7)), map[string]string{"ws.message.size server received text room.id=7": "1, 5"}},
-		"compressed": {compressed, map[string]string{"ws.message.size server received text" + lobby: "1, 0"}},
+		"compressed": {compressed, map[string]string{"ws.message.size server received text" + lobby: "1, 0, 1 unsized"}},
 		"undirected": {anyWay, map[string]string{"ws.message.size server" + lobby: "1, 3"}},
 		"directed":   {withAttributes(anyWay, String("ws.direction", "sent")), map[string]string{"ws.message.size server sent" + lobby: "1, 3"}},
 		"timed":      {timed, map[string]string{"ws.processing.time text" + lobby: "1, 0.25"}},
@@ -157,6 +162,9 @@ func TestMeasured(t *testing.T) {
 		}},
 		"broadcast": {withAttributes(broadcast, Int("ws.broadcast.recipients", 40)), map[string]string{
 			"ws.message.size server sent text" + lobby: "40, 200", "ws.broadcast.recipients" + lobby: "1, 40",
+		}},
+		"broadcast of any size": {withAttributes(anySize, Int("ws.broadcast.recipients", 40)), map[string]string{
+			"ws.message.size server sent" + lobby: "40, 0, 40 unsized", "ws.broadcast.recipients" + lobby: "1, 40",
 		}},
 		"to nobody":    {withAttributes(broadcast, Int("ws.broadcast.recipients", 0)), map[string]string{"ws.broadcast.recipients" + lobby: "1, 0"}},
 		"to whomever":  {broadcast, map[string]string{}},

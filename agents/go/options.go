@@ -125,8 +125,7 @@ func WithMaxQueueBytes(n int) Option {
 //
 // The default is the environment's WSSTATS_AGGREGATES, else 0: never, as events
 // tell more than histograms do. Of these, processing times are known to about
-// 9 %, the size of a compressed message, which a tap does not know, counts as 0,
-// and metrics of messages have no exemplars.
+// 9 %, and metrics of messages have no exemplars.
 func WithAggregates(above int) Option {
 	return func(c *config) { c.aggregates = above }
 }

@@ -10,7 +10,7 @@ type sight struct {
 	dir        wire.Direction
 	typ        wire.MessageType
 	messages   uint64
-	size       float64 // of each of them, 0 where it is not known
+	size       float64 // of each of them
 	seconds    float64
 	recipients int64
 	queue      int64
@@ -26,7 +26,7 @@ type sight struct {
 func (m *meter) look(r *record) {
 	s := &m.seen // field by field: to copy one costs more than the rest of this
 	s.kind, s.role, s.dir, s.typ = r.kind, wire.RoleUnknown, r.dir, r.typ
-	s.messages, s.size, s.seconds, s.recipients, s.queue = 0, 0, -1, -1, -1
+	s.messages, s.size, s.seconds, s.recipients, s.queue = 0, -1, -1, -1, -1
 	s.seq, s.stated, s.user = r.seq, false, nil
 	if r.conn != nil {
 		s.role = r.conn.role
@@ -74,7 +74,7 @@ func (m *meter) lookCloser(r *record) {
 		}
 		return e.Int(a)
 	}
-	s.size = float64(max(quantity(wire.AttrMessageSize), 0))
+	s.size = float64(quantity(wire.AttrMessageSize))
 	s.queue = quantity(wire.AttrQueueSize)
 	switch r.kind {
 	case wire.KindBroadcast:

@@ -70,7 +70,7 @@ func validStat(s *wire.Stat) bool {
 		return false
 	}
 	left := s.Count
-	if s.ZeroCount > left {
+	if s.ZeroCount > left || s.Unsized > s.ZeroCount {
 		return false
 	}
 	left -= s.ZeroCount

@@ -233,6 +233,7 @@ func TestValidStat(t *testing.T) {
 	tests := map[string]func(*wire.Stat){
 		"":                 func(*wire.Stat) {},
 		"zeros":            func(s *wire.Stat) { s.ZeroCount = 4 },
+		"unsized":          func(s *wire.Stat) { s.Unsized = 2 },
 		"too few":          func(s *wire.Stat) { s.Count = 4 },
 		"too many":         func(s *wire.Stat) { s.Buckets = []uint64{3} },
 		"around the clock": func(s *wire.Stat) { s.Buckets = []uint64{math.MaxUint64, 3} },

@@ -292,15 +292,23 @@ func (r *resource) stat(s *wire.Stat) {
 	}
 }
 
-// messageStat takes a stat of sizes, which counts messages and bytes too.
+// messageStat takes a stat of sizes, which counts messages and bytes too. As in
+// an event, a message without a size counts as a message alone.
 func (r *resource) messageStat(s *wire.Stat, attributes key) {
 	d := wire.ParseDirection(s.Str(wire.AttrDirection))
-	r.merge(metricKey(messageSize).withDirection(d)|attributes, s)
-	total, ok := messageCount(d)
-	if !ok {
+	total, counted := messageCount(d)
+	if counted {
+		r.count(metricKey(total)|attributes, &r.dimensions, s.Count, nil)
+	}
+	if s.Unsized == s.Count {
 		return
 	}
-	r.count(metricKey(total)|attributes, &r.dimensions, s.Count, nil)
+	sized := *s
+	sized.Count, sized.ZeroCount = s.Count-s.Unsized, s.ZeroCount-s.Unsized
+	r.merge(metricKey(messageSize).withDirection(d)|attributes, &sized)
+	if !counted {
+		return
+	}
 	bytes := uint64(math.MaxInt64)
 	if s.Sum < math.MaxInt64 {
 		bytes = uint64(math.Round(s.Sum))

@@ -250,6 +250,9 @@ func TestStats(t *testing.T) {
 	broken.Count++
 	huge := protocolStat
 	huge.Sum = 1e30
+	some := protocolStat
+	some.Count, some.ZeroCount, some.Unsized = 99, 5, 3
+	unsized := wire.Stat{Count: 7, ZeroCount: 7, Unsized: 7}
 	tests := []struct {
 		name  string
 		stats []wire.Stat
@@ -268,6 +271,15 @@ func TestStats(t *testing.T) {
 		{"no direction", []wire.Stat{stat(wire.MetricMessageSize, nil, protocolStat)}, []string{
 			"ws.message.size{} n=94 sum=2310 min=12 max=31",
 		}},
+		{"some without a size", []wire.Stat{stat(wire.MetricMessageSize, sent, some)}, []string{
+			"ws.message.size{ws.direction=sent,ws.message.type=text,ws.role=server} n=96 sum=2310 min=12 max=31",
+			"ws.messages.bytes{ws.direction=sent,ws.message.type=text,ws.role=server} 2310",
+			"ws.messages.sent{ws.message.type=text,ws.role=server} 99",
+		}},
+		{"all without a size", []wire.Stat{stat(wire.MetricMessageSize, sent, unsized)}, []string{
+			"ws.messages.sent{ws.message.type=text,ws.role=server} 7",
+		}},
+		{"neither size nor direction", []wire.Stat{stat(wire.MetricMessageSize, nil, unsized)}, []string{}},
 		{"control frames", []wire.Stat{stat(wire.MetricMessageSize, attrs{wire.AttrMessageType: "ping"}, protocolStat)}, []string{}},
 		{"the other metrics", []wire.Stat{
 			stat(wire.MetricProcessingTime, sent, protocolStat),

@@ -1186,7 +1186,9 @@ type Stat struct {
 	// Of the first bucket.
 	Offset int32 `protobuf:"zigzag32,11,opt,name=offset,proto3" json:"offset,omitempty"`
 	// At most 320.
-	BucketCounts  []uint64 `protobuf:"varint,12,rep,packed,name=bucket_counts,json=bucketCounts,proto3" json:"bucket_counts,omitempty"`
+	BucketCounts []uint64 `protobuf:"varint,12,rep,packed,name=bucket_counts,json=bucketCounts,proto3" json:"bucket_counts,omitempty"`
+	// Of ws.message.size: how many of zero_count are messages whose size is not known.
+	Unsized       uint64 `protobuf:"varint,13,opt,name=unsized,proto3" json:"unsized,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1303,6 +1305,13 @@ func (x *Stat) GetBucketCounts() []uint64 {
 		return x.BucketCounts
 	}
 	return nil
+}
+
+func (x *Stat) GetUnsized() uint64 {
+	if x != nil {
+		return x.Unsized
+	}
+	return 0
 }
 
 // Events are the events of a message by columns. Event i is the i-th entry of each
@@ -2008,7 +2017,7 @@ const file_wsstats_proto_rawDesc = "" +
 	"_opened_at\"7\n" +
 	"\aDropped\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\x04R\x05count\"\xd7\x02\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\"\xf1\x02\n" +
 	"\x04Stat\x12\x16\n" +
 	"\x06metric\x18\x01 \x01(\tR\x06metric\x12\x14\n" +
 	"\x05start\x18\x02 \x01(\x12R\x05start\x12\x12\n" +
@@ -2025,7 +2034,8 @@ const file_wsstats_proto_rawDesc = "" +
 	"zero_count\x18\n" +
 	" \x01(\x04R\tzeroCount\x12\x16\n" +
 	"\x06offset\x18\v \x01(\x11R\x06offset\x12#\n" +
-	"\rbucket_counts\x18\f \x03(\x04R\fbucketCountsB\x06\n" +
+	"\rbucket_counts\x18\f \x03(\x04R\fbucketCounts\x12\x18\n" +
+	"\aunsized\x18\r \x01(\x04R\aunsizedB\x06\n" +
 	"\x04_minB\x06\n" +
 	"\x04_max\"\xb9\x04\n" +
 	"\x06Events\x12\x14\n" +
