@@ -26,14 +26,27 @@ type handler struct {
 
 // ServeHTTP implements http.Handler.
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !upgradeRequested(r) || !h.rec.wants(r) {
+	if !upgradeRequested(r) {
 		h.next.ServeHTTP(w, r)
+		return
+	}
+	if !h.rec.wants(r) {
+		h.next.ServeHTTP(w, leaveAlone(r))
 		return
 	}
 	a := &acceptance{up: newServerUpgrade(h.rec, r), w: w}
 	defer a.returned()
 	h.next.ServeHTTP(a.wrap(), r.WithContext(context.WithValue(r.Context(), acceptanceKey{}, a)))
 	a.writeHeader(http.StatusOK) // as net/http does for a handler that writes nothing
+}
+
+// leaveAlone returns the request for a handler below: an adapter there does not
+// observe it either, whatever became of its URL on the way.
+func leaveAlone(r *http.Request) *http.Request {
+	if r.Context().Value(acceptanceKey{}) != nil { // another agent observes it
+		return r
+	}
+	return r.WithContext(context.WithValue(r.Context(), acceptanceKey{}, (*acceptance)(nil)))
 }
 
 // acceptance follows a handler that may accept an upgrade. Libraries write the

@@ -11,20 +11,24 @@ import (
 // Handshake is an opening handshake (RFC 6455 section 4) that an adapter for a
 // library observes by its HTTP request and answer. Opened or Refused ends it.
 type Handshake struct {
-	up   *upgrade // nil: not to be recorded
+	up   *upgrade // nil: not to be recorded here
 	made func() *Connection
 }
 
 // ServerHandshake begins the handshake of a request that a server got. The
 // attributes are recorded with every event of its connection. Below
-// [Agent.Handler], which observes it already, nothing is recorded twice.
+// [Agent.Handler], which observes it already, nothing is recorded twice, and where a
+// filter of [WithFilter] leaves it alone, nothing at all.
 func (a *Agent) ServerHandshake(r *http.Request, attributes ...Attribute) *Handshake {
 	return serverHandshake(a, r, attributes)
 }
 
 func serverHandshake(rec recorder, r *http.Request, attributes []Attribute) *Handshake {
-	if _, tapped := r.Context().Value(acceptanceKey{}).(*acceptance); tapped {
+	if _, below := r.Context().Value(acceptanceKey{}).(*acceptance); below {
 		return &Handshake{made: func() *Connection { return ConnectionFromContext(r.Context()) }}
+	}
+	if !rec.wants(r) {
+		return &Handshake{}
 	}
 	u := newServerUpgrade(rec, r)
 	u.attributes = append(u.attributes, attributes...)
@@ -33,13 +37,14 @@ func serverHandshake(rec recorder, r *http.Request, attributes []Attribute) *Han
 
 // ClientHandshake begins the handshake of a request that a client is about to
 // send: its URL, headers and context count. The attributes are recorded with
-// every event of its connection. The agent's own link is not observed.
+// every event of its connection. The agent's own link is not observed, nor is what
+// a filter of [WithFilter] leaves alone.
 func (a *Agent) ClientHandshake(r *http.Request, attributes ...Attribute) *Handshake {
 	return clientHandshake(a, r, attributes)
 }
 
 func clientHandshake(rec recorder, r *http.Request, attributes []Attribute) *Handshake {
-	if rec.isOwn(r.URL) {
+	if rec.isOwn(r.URL) || !rec.wants(r) {
 		return &Handshake{}
 	}
 	u := newClientUpgrade(rec, r, r.URL.Scheme == "wss" || r.URL.Scheme == "https", nil)

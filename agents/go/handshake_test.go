@@ -105,3 +105,44 @@ func TestHandshakeIsNotObservedTwice(t *testing.T) {
 	h := (&Agent{cfg: &config{url: parsed}}).ClientHandshake(request("ws://example.com/"))
 	assert.Nil(t, h.up)
 }
+
+// What a filter leaves alone no adapter observes: not below a handler, whatever
+// became of the URL on the way, and not without one.
+//
+// Red when: a handshake below a handler whose filter refused the request, or one
+// without a handler, is recorded; or below one that observes, is recorded twice.
+func TestHandshakeOfFilteredRequests(t *testing.T) {
+	rec := newFakeRecorder()
+	rec.filter = func(r *http.Request) bool { return r.URL.Path != "/internal/chat" }
+	adapter := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		h := serverHandshake(rec, r, nil)
+		assert.Empty(t, h.Header())
+		assert.Nil(t, h.Opened(nil, nil))
+		assert.Nil(t, ConnectionFromContext(r.Context()))
+		h.Refused(403, "")
+	})
+	ask := func(handler http.Handler, target string) {
+		handler.ServeHTTP(httptest.NewRecorder(), request(target))
+	}
+	const refused = "ws://example.com/internal/chat"
+	ask(adapter, refused)
+	ask(handler{rec, adapter}, refused)
+	ask(handler{rec, http.StripPrefix("/internal", adapter)}, refused)
+	h := clientHandshake(rec, request(refused), nil)
+	assert.Empty(t, h.Header())
+	assert.Nil(t, h.Opened(nil, nil))
+	assert.Empty(t, rec.all())
+	requireNothingReserved(t, rec)
+
+	// Another agent's handler may want what this one's does not.
+	other := newFakeRecorder()
+	ask(handler{other, handler{rec, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		assert.NotNil(t, r.Context().Value(acceptanceKey{}).(*acceptance), "the connection is found by it")
+		adapter(w, r)
+	})}}, refused)
+	assert.Len(t, other.of(wire.KindHandshake), 1)
+	ask(handler{rec, handler{other, adapter}}, refused)
+	assert.Len(t, other.of(wire.KindHandshake), 2)
+	assert.Empty(t, rec.all())
+	requireNothingReserved(t, other)
+}

@@ -6,7 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// acceptanceKey is the key of a request's acceptance in its context.
+// acceptanceKey is the key of a request's acceptance in its context, nil where a
+// filter has the request left alone.
 type acceptanceKey struct{}
 
 // dialledKey is the key of what a client has dialled in its context.
@@ -30,7 +31,7 @@ func ConnectionFromContext(ctx context.Context) *Connection {
 	if d, ok := ctx.Value(dialledKey{}).(*dialled); ok {
 		return d.stream.Load().connection()
 	}
-	if a, ok := ctx.Value(acceptanceKey{}).(*acceptance); ok {
+	if a, _ := ctx.Value(acceptanceKey{}).(*acceptance); a != nil {
 		return a.stream.Load().connection()
 	}
 	return nil

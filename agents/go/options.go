@@ -130,9 +130,9 @@ func WithAggregates(above int) Option {
 	return func(c *config) { c.aggregates = above }
 }
 
-// WithFilter has the taps leave alone the WebSockets whose request filter returns
-// false for, as servers got it or as clients send it (of one that a dialer makes,
-// the URL is a path alone). Where there are several, all have to return true.
+// WithFilter has taps and adapters leave alone the WebSockets whose request filter
+// returns false for, as servers got it or as clients send it (of one that a dialer
+// makes, the URL is a path alone). Where there are several, all have to return true.
 func WithFilter(filter func(*http.Request) bool) Option {
 	return func(c *config) { c.filters = append(c.filters, filter) }
 }
