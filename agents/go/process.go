@@ -60,9 +60,11 @@ func (c *Connection) ReceivedContext(ctx context.Context, t MessageType, size in
 // Process begins the handling of a received message. The returned context has
 // the message's process span as its remote parent, so that the spans of all that
 // is called with it are in the message's trace; they are sampled as the receiver
-// samples the message. The returned function ends the handling, once: with an
+// samples the message, and have the tracestate of its process span, which says how
+// many one stands for. The returned function ends the handling, once: with an
 // error the span has its error.type (the error's own, if it has a method
 // ErrorType() string; its text is not recorded). It may be called after the close.
+// A span of an error is always kept, which nobody knows when its children begin.
 //
 // A message is handled once; if it is again, that is a span beside the first one.
 // Is ctx one of [Extract], the span is a child of the extracted one.
@@ -85,8 +87,9 @@ func (c *Connection) Process(ctx context.Context, m Message, attributes ...Attri
 	r := c.momentRecord(wire.KindProcess, wire.DirectionReceived, attributes)
 	r.typ, r.seq = m.typ, m.seq
 	began := c.now
-	ids, sampled := c.identify(&r, m, rules)
-	ctx = remoteSpan(context.WithValue(ctx, statedKey{}, nil), ids, sampled)
+	ids, shared := c.identify(&r, m, rules.handshakeTraces)
+	state, kept := rules.sample(ids.trace, shared, &c.ids)
+	ctx = remoteSpan(context.WithValue(ctx, statedKey{}, nil), ids, state, kept)
 	var once sync.Once
 	return ctx, func(err error) {
 		once.Do(func() { c.processed(&r, began, err) })
@@ -94,26 +97,28 @@ func (c *Connection) Process(ctx context.Context, m Message, attributes ...Attri
 }
 
 // identify finds the ids of a process span, and states in its record what the
-// receiver would not derive.
-func (c *Connection) identify(r *record, m Message, rules spanRules) (ids spanIDs, sampled bool) {
+// receiver would not derive. It tells whether both ends derive the trace.
+func (c *Connection) identify(r *record, m Message, handshakeTraces bool) (ids spanIDs, shared bool) {
 	seed, slot, n := c.seed(), c.slot(), uint64(m.seq)
 	var derived wire.TraceID
 	switch {
-	case rules.handshakeTraces && c.conn.traceID != (wire.TraceID{}):
-		derived = c.conn.traceID
-	case rules.handshakeTraces:
+	case handshakeTraces:
 		derived = seed.TraceID(0, wire.SlotHandshake)
 	case m.seq > 0:
 		derived = seed.TraceID(n, slot)
 	}
 	ids.trace = derived
+	if handshakeTraces && c.conn.traceID != (wire.TraceID{}) {
+		ids.trace = c.conn.traceID
+	}
 	if m.parent != (spanIDs{}) {
 		ids.trace = m.parent.trace
 		r.extra = &wire.Event{TraceID: m.parent.trace, ParentSpanID: m.parent.span}
 	}
+	shared = ids.trace == derived && derived != (wire.TraceID{})
 	if m.seq > 0 && c.handled.add(m.seq) {
 		ids.span = seed.SpanID(n, slot, wire.KindProcess, c.conn.role)
-		return ids, rules.keeps(ids.trace, derived, seed)
+		return ids, shared
 	}
 	if r.extra == nil {
 		r.extra = &wire.Event{}
@@ -124,7 +129,7 @@ func (c *Connection) identify(r *record, m Message, rules spanRules) (ids spanID
 		r.extra.TraceID = ids.trace
 	}
 	r.extra.SpanID = ids.span
-	return ids, rules.keeps(ids.trace, derived, seed)
+	return ids, shared
 }
 
 // seed is what the ids of the connection's messages are derived from.

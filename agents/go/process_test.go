@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -164,20 +165,25 @@ type ruled struct {
 func (r ruled) spanRules() spanRules { return r.rules }
 
 // What is called by a handler is sampled as its message is, and in its trace.
+// (internal/e2e has it held against the receiver's own spans.)
+//
+// Red when: the tracestate lacks the threshold, the shared randomness, or has the
+// threshold of a ratio that did not keep the message.
 func TestProcessFollowsTheReceiver(t *testing.T) {
 	half := wire.FormatThreshold(wire.ThresholdFromRatio(0.5))
 	for name, tt := range map[string]struct {
 		welcome wire.Welcome
 		keeps   func(seed wire.Seed, trace wire.TraceID) bool
+		state   string // of what is kept; %s: the connection's randomness
 	}{
-		"all":  {wire.Welcome{SamplingThreshold: "0"}, func(wire.Seed, wire.TraceID) bool { return true }},
-		"none": {wire.Welcome{SamplingThreshold: wire.FormatThreshold(wire.NeverSampled)}, func(wire.Seed, wire.TraceID) bool { return false }},
+		"all":  {wire.Welcome{SamplingThreshold: "0"}, func(wire.Seed, wire.TraceID) bool { return true }, ""},
+		"none": {wire.Welcome{SamplingThreshold: wire.FormatThreshold(wire.NeverSampled)}, func(wire.Seed, wire.TraceID) bool { return false }, ""},
 		"half of the messages": {wire.Welcome{SamplingThreshold: half, SamplingScope: "message"}, func(_ wire.Seed, trace wire.TraceID) bool {
 			return trace[9] >= 0x80
-		}},
+		}, "ot=th:8"},
 		"half of the connections": {wire.Welcome{SamplingThreshold: half, SamplingScope: "connection"}, func(seed wire.Seed, _ wire.TraceID) bool {
 			return seed.Randomness()>>55 == 1
-		}},
+		}, "ot=th:8;rv:%s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, mode := range []string{"message", "connection"} {
@@ -195,7 +201,14 @@ func TestProcessFollowsTheReceiver(t *testing.T) {
 							want = seed.TraceID(0, wire.SlotHandshake)
 						}
 						require.Equal(t, want, idsOf(ctx).trace)
-						require.Equal(t, tt.keeps(seed, want), trace.SpanContextFromContext(ctx).IsSampled())
+						sc := trace.SpanContextFromContext(ctx)
+						require.Equal(t, tt.keeps(seed, want), sc.IsSampled())
+						state := strings.Replace(tt.state, "%s", wire.FormatRandomness(seed.Randomness()), 1)
+						if !sc.IsSampled() {
+							state = strings.Replace(state, "th:8;", "", 1) // the randomness goes on to whoever samples next
+							state = strings.Replace(state, "ot=th:8", "", 1)
+						}
+						require.Equal(t, state, sc.TraceState().String())
 					}
 				}
 			}

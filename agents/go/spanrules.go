@@ -1,6 +1,10 @@
 package wsstats
 
-import "github.com/wsstats/wsstatsreceiver/wire"
+import (
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/wsstats/wsstatsreceiver/wire"
+)
 
 // spanRules are what a receiver says of the spans that it makes of messages.
 // The zero value is what holds until it has said anything.
@@ -24,12 +28,27 @@ func (s *spanRules) setThreshold(text string) {
 	}
 }
 
-// keeps tells whether a message's span is kept, unless it is an error's.
-func (s *spanRules) keeps(trace, derived wire.TraceID, seed wire.Seed) bool {
-	if s.byConnection && trace == derived {
-		return seed.Randomness() >= s.threshold
+// sample tells whether a message's span is kept, unless it is an error's, and the
+// tracestate that its children have of it (docs/conventions.md, "Sampling"). The
+// trace is shared if both ends of the connection derive it.
+func (s *spanRules) sample(id wire.TraceID, shared bool, seed *wire.Seed) (state trace.TraceState, kept bool) {
+	if s.threshold == 0 {
+		return state, true
 	}
-	return wire.TraceRandomness(trace) >= s.threshold
+	var ot string
+	randomness := wire.TraceRandomness(id)
+	if s.byConnection && shared {
+		randomness = seed.Randomness()
+		ot = ";rv:" + wire.FormatRandomness(randomness)
+	}
+	kept = randomness >= s.threshold
+	if kept {
+		ot = ";th:" + wire.FormatThreshold(s.threshold) + ot
+	}
+	if ot != "" {
+		state, _ = state.Insert("ot", ot[1:]) // it is valid
+	}
+	return state, kept
 }
 
 // window remembers which of the latest ordinals were there already.

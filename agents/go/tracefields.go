@@ -35,7 +35,7 @@ func Extract(ctx context.Context, carrier TraceFields) context.Context {
 		ids.trace == (wire.TraceID{}) || ids.span == (wire.SpanID{}) {
 		return ctx
 	}
-	return remoteSpan(context.WithValue(ctx, statedKey{}, ids), ids, true)
+	return remoteSpan(context.WithValue(ctx, statedKey{}, ids), ids, trace.TraceState{}, true)
 }
 
 // statedKey is the key of the span that a message named, in a context. It is no
@@ -43,10 +43,10 @@ func Extract(ctx context.Context, carrier TraceFields) context.Context {
 type statedKey struct{}
 
 // remoteSpan returns a context in which the span is the parent of what is started.
-func remoteSpan(ctx context.Context, ids spanIDs, sampled bool) context.Context {
+func remoteSpan(ctx context.Context, ids spanIDs, state trace.TraceState, sampled bool) context.Context {
 	return trace.ContextWithRemoteSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{
 		TraceID: trace.TraceID(ids.trace), SpanID: trace.SpanID(ids.span),
-		TraceFlags: trace.TraceFlags(0).WithSampled(sampled),
+		TraceFlags: trace.TraceFlags(0).WithSampled(sampled), TraceState: state,
 	}))
 }
 
