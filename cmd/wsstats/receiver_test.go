@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/require"
@@ -19,9 +20,11 @@ type receiver struct {
 	server *httptest.Server
 	// answer says something else than an ack to a number, where it is set and
 	// returns something.
-	answer func(seq uint64) *wire.Reply
-	silent bool // it says no more than welcome
-	keep   bool // lines and hellos are kept
+	answer  func(seq uint64) *wire.Reply
+	welcome func(*wire.Welcome)                            // changes what it says to a hello; nil: nothing
+	began   func(ws *websocket.Conn, say func(wire.Reply)) // is called when a session has begun; nil: nothing
+	silent  bool                                           // it says no more than welcome
+	keep    bool                                           // lines and hellos are kept
 
 	mu       sync.Mutex
 	taken    map[string]uint64 // the last number, by instance
@@ -31,14 +34,16 @@ type receiver struct {
 	chosen   map[string]int // sessions, by subprotocol
 	lines    [][]byte       // the messages that were taken, in JSON
 	hellos   [][]byte
-	restated int // connections, in unnumbered messages
+	restated int              // connections, in unnumbered messages
+	arrived  map[uint64][]int // the events of a number, each time that it came
+	largest  int              // message, in bytes
 	wg       sync.WaitGroup
 }
 
 func newReceiver(t *testing.T, answer func(seq uint64) *wire.Reply) *receiver {
 	r := &receiver{
 		answer: answer, taken: map[string]uint64{}, ids: map[string]int{}, kinds: map[wire.Kind]int{},
-		sessions: map[*websocket.Conn]struct{}{}, chosen: map[string]int{},
+		sessions: map[*websocket.Conn]struct{}{}, chosen: map[string]int{}, arrived: map[uint64][]int{},
 	}
 	upgrader := websocket.Upgrader{Subprotocols: []string{wire.SubprotocolProto, wire.SubprotocolJSON}} // the better one first
 	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -70,7 +75,10 @@ func newReceiver(t *testing.T, answer func(seq uint64) *wire.Reply) *receiver {
 func (r *receiver) endpoint() string { return "ws" + strings.TrimPrefix(r.server.URL, "http") }
 
 func (r *receiver) serve(ws *websocket.Conn) {
+	var writing sync.Mutex
 	reply := func(reply wire.Reply) {
+		writing.Lock()
+		defer writing.Unlock()
 		_ = ws.WriteMessage(websocket.TextMessage, wire.AppendReply(nil, &reply))
 	}
 	var (
@@ -88,6 +96,9 @@ func (r *receiver) serve(ws *websocket.Conn) {
 		if err != nil {
 			return
 		}
+		r.mu.Lock()
+		r.largest = max(r.largest, len(data))
+		r.mu.Unlock()
 		if again != 0 && peekSeq(data) > again {
 			continue // go-back-N
 		}
@@ -103,7 +114,14 @@ func (r *receiver) serve(ws *websocket.Conn) {
 			}
 			after := r.taken[instance]
 			r.mu.Unlock()
-			reply(wire.Reply{Welcome: &wire.Welcome{ResumeAfter: after, MaxMessageBytes: 1 << 20, MaxEvents: 1000, WindowBytes: 1 << 20, HeartbeatS: 10}})
+			welcome := wire.Welcome{ResumeAfter: after, MaxMessageBytes: 1 << 20, MaxEvents: 1000, WindowBytes: 1 << 20, HeartbeatS: 10}
+			if r.welcome != nil {
+				r.welcome(&welcome)
+			}
+			reply(wire.Reply{Welcome: &welcome})
+			if r.began != nil {
+				r.began(ws, reply)
+			}
 		case r.silent:
 		case m.Batch.Seq > 0:
 			again = 0
@@ -128,6 +146,7 @@ func (r *receiver) batch(instance string, m *wire.Message) wire.Reply {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	b := &m.Batch
+	r.arrived[b.Seq] = append(r.arrived[b.Seq], len(b.Events))
 	if r.answer != nil {
 		if answer := r.answer(b.Seq); answer != nil {
 			return *answer
@@ -154,6 +173,17 @@ func (r *receiver) batch(instance string, m *wire.Message) wire.Reply {
 		}
 	}
 	return ack
+}
+
+// end ends all sessions with a close code, 0: with no close frame. The receiver is locked.
+func (r *receiver) end(code int) *wire.Reply {
+	for ws := range r.sessions {
+		if code != 0 {
+			_ = ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""), time.Now().Add(patience))
+		}
+		_ = ws.Close()
+	}
+	return &wire.Reply{}
 }
 
 // events are those that were taken, where they are kept.

@@ -113,14 +113,28 @@ func (r *replay) send(ctx context.Context, b *wire.Batch) {
 		r.link = newLink(r.o, &r.hello)
 	}
 	f, err := r.link.deliver(ctx, b)
-	if n := len(b.Events); errors.Is(err, errTooLarge) && n > 1 {
-		first, second := *b, *b
-		first.Events, second.Events, second.Connections = b.Events[:n/2], b.Events[n/2:], nil
+	if len(b.Events)+len(b.Connections) > 1 && errors.Is(err, errTooLarge) {
+		r.count(0, &f)
+		first, second := halves(b)
 		r.send(ctx, &first)
 		r.send(ctx, &second)
 		return
 	}
 	r.count(len(b.Events), &f)
+}
+
+// halves are a batch in two, connections before the events that name them.
+func halves(b *wire.Batch) (first, second wire.Batch) {
+	first, second = *b, *b
+	switch c, n := len(b.Connections), len(b.Events); {
+	case c > 0 && n > 0:
+		first.Events, second.Connections = nil, nil
+	case c > 0:
+		first.Connections, second.Connections = b.Connections[:c/2], b.Connections[c/2:]
+	default:
+		first.Events, second.Events = b.Events[:n/2], b.Events[n/2:]
+	}
+	return first, second
 }
 
 func (r *replay) count(events int, f *fate) {

@@ -16,7 +16,11 @@ import (
 const (
 	unknownSilence = 30 * time.Second // of a receiver whose heartbeat is not known
 	maxPoison      = 3                // sessions in a row that may break on a number
-	maxPause       = 5 * time.Second  // between two attempts to connect
+	poisonTime     = 5 * time.Second  // an end so soon after it was sent may be its doing
+	minPause       = 50 * time.Millisecond
+	maxPause       = 5 * time.Second // between two attempts to connect
+	minRetry       = 100 * time.Millisecond
+	maxRetry       = time.Minute // after a refusal for now
 )
 
 // errTooLarge is about a batch that the receiver wants smaller.
@@ -40,9 +44,10 @@ type link struct {
 	open  map[string][]byte // connections that are open, by id: a message that declares each
 	buf   []byte
 
-	session *session // nil: none
-	ever    bool     // there was one
-	gone    error    // why the receiver is not tried any more
+	session *session      // nil: none
+	ever    bool          // there was one
+	pause   time.Duration // before the next one; an answer ends it
+	gone    error         // why the receiver is not tried any more
 }
 
 func newLink(o *replayOptions, hello *wire.Hello) *link {
@@ -60,55 +65,58 @@ func (l *link) deliver(ctx context.Context, b *wire.Batch) (fate, error) {
 	l.seq++
 	b.Seq = l.seq
 	for broken, sent := 0, false; ; {
+		if ctx.Err() != nil {
+			f.dropped = "shutdown"
+			return f, nil
+		}
 		if l.session == nil {
-			taken, err := l.connect(ctx, &f)
+			settled, err := l.connect(ctx, &f)
 			if err != nil {
 				f.dropped, f.said = reasonAway(ctx), err.Error()
 				return f, nil
 			}
-			if taken {
-				l.note(b)
-				return f, nil
-			}
-			if f.dropped != "" {
+			if settled {
+				l.settle(b, &f)
 				return f, nil
 			}
 		}
 		l.buf = wire.AppendJSON(l.buf[:0], &wire.Message{Form: wire.FormBatch, Batch: *b})
-		if s := l.session; int64(len(l.buf)) > s.welcome.MaxMessageBytes || len(b.Events) > s.welcome.MaxEvents {
+		if l.session.tooLarge(b, len(l.buf)) {
 			if sent { // the number stands for these events: nobody gets it
-				l.give(ctx, &f)
+				l.give(ctx, b, &f)
 			} else {
 				l.seq--
 			}
 			f.dropped = "oversize"
 			return f, errTooLarge
 		}
-		answer := l.exchange(ctx, int64(len(l.buf)), &sent)
+		answer := l.exchange(ctx, int64(len(l.buf)))
+		sent = sent || !l.session.sentAt.IsZero()
 		switch {
 		case ctx.Err() != nil:
 			f.dropped = "shutdown"
 			return f, nil
 		case answer == nil:
-			if sent && poisonous(l.session.code) {
-				broken++
+			if broken++; !l.session.brokeOnIt() {
+				broken = 0
 			}
 			l.hangUp()
 			if broken == maxPoison {
 				f.dropped = "poison"
-				l.give(ctx, &f)
+				l.give(ctx, b, &f)
 				return f, nil
 			}
 		case answer.Ack > 0:
 			if answer.Rejected != nil {
 				f.rejected, f.said = answer.Rejected.Count, answer.Rejected.First
 			}
-			l.note(b)
+			l.settle(b, &f)
 			return f, nil
 		case answer.Retryable:
 			broken = 0
 			f.nacks++
-			sleep(ctx, max(100*time.Millisecond, time.Duration(answer.RetryAfterMs)*time.Millisecond))
+			waited := l.idle(ctx, min(max(minRetry, time.Duration(answer.RetryAfterMs)*time.Millisecond), maxRetry))
+			f.reconnects += waited.reconnects
 		default:
 			f.dropped, f.said = "refused", answer.Message
 			return f, nil
@@ -116,17 +124,31 @@ func (l *link) deliver(ctx context.Context, b *wire.Batch) (fate, error) {
 	}
 }
 
-// give has the number stand for nothing, so that there is no gap. One attempt is enough.
-func (l *link) give(ctx context.Context, f *fate) {
+// settle notes what a batch declared that the receiver has.
+func (l *link) settle(b *wire.Batch, f *fate) {
+	if f.dropped == "" {
+		l.note(b)
+	}
+}
+
+// give has the number of a batch stand for nothing, so that there is no gap. One
+// attempt is enough. A new session may know that the receiver has it after all.
+func (l *link) give(ctx context.Context, b *wire.Batch, f *fate) {
 	if l.session == nil {
-		if _, err := l.connect(ctx, f); err != nil {
+		why := f.dropped
+		f.dropped = ""
+		settled, err := l.connect(ctx, f)
+		if settled {
+			l.settle(b, f)
+			return
+		}
+		if f.dropped = why; err != nil {
 			return
 		}
 	}
 	l.buf = wire.AppendJSON(l.buf[:0], &wire.Message{Form: wire.FormBatch, Batch: wire.Batch{Seq: l.seq}})
-	var sent bool
-	if l.exchange(ctx, int64(len(l.buf)), &sent) == nil {
-		l.hangUp()
+	if answer := l.exchange(ctx, int64(len(l.buf))); answer == nil || answer.Retryable {
+		l.hangUp() // a refused number would have to come again, before any other
 	}
 }
 
@@ -137,15 +159,11 @@ func reasonAway(ctx context.Context) string {
 	return "not_reached"
 }
 
-// poisonous tells whether a close speaks against the message.
-func poisonous(code int) bool {
-	return slices.Contains([]int{1002, 1003, 1007, 1008, 1009, 1011}, code)
-}
-
 // exchange sends l.buf, whose window may be 0 for now, and returns its ack or
 // nack, nil where the session has ended.
-func (l *link) exchange(ctx context.Context, size int64, sent *bool) *wire.Reply {
+func (l *link) exchange(ctx context.Context, size int64) *wire.Reply {
 	s := l.session
+	s.sentAt = time.Time{}
 	silence := unknownSilence
 	if s.welcome.HeartbeatS > 0 {
 		silence = time.Duration(3 * s.welcome.HeartbeatS * float64(time.Second))
@@ -154,10 +172,8 @@ func (l *link) exchange(ctx context.Context, size int64, sent *bool) *wire.Reply
 	defer timer.Stop()
 	for written := false; ; {
 		if !written && s.window >= size {
-			written, *sent = true, true
-			if s.ws.WriteMessage(websocket.TextMessage, l.buf) != nil {
-				return nil
-			}
+			written, s.sentAt = true, time.Now()
+			_ = s.ws.WriteMessage(websocket.TextMessage, l.buf) // the reader knows why it fails
 		}
 		select {
 		case reply, ok := <-s.replies:
@@ -165,12 +181,14 @@ func (l *link) exchange(ctx context.Context, size int64, sent *bool) *wire.Reply
 			case !ok:
 				return nil
 			case reply.Ack >= l.seq || reply.Nack == l.seq && written:
+				l.pause = 0
 				return reply
 			case reply.Flow != nil && reply.Flow.WindowBytes != nil:
 				s.window = *reply.Flow.WindowBytes
 			}
 			timer.Reset(silence)
 		case <-timer.C:
+			s.silent = true
 			return nil
 		case <-ctx.Done():
 			return nil
@@ -207,23 +225,24 @@ func (l *link) idle(ctx context.Context, d time.Duration) (f fate) {
 }
 
 // connect opens a session, for the time of --drain at most, and restates the
-// open connections. It tells whether the number at hand was taken before.
-func (l *link) connect(ctx context.Context, f *fate) (taken bool, err error) {
+// open connections. It tells whether the receiver has answered the number at hand
+// before.
+func (l *link) connect(ctx context.Context, f *fate) (settled bool, err error) {
 	if l.gone != nil {
 		return false, l.gone
 	}
-	until := time.Now().Add(l.o.drain)
-	for pause := 50 * time.Millisecond; ; pause = min(2*pause, maxPause) {
+	for until := time.Now().Add(l.o.drain); ; {
+		sleep(ctx, l.pause)
+		l.pause = min(max(minPause, 2*l.pause), maxPause)
 		s, err := l.dial(ctx)
 		if err == nil {
 			l.session = s
 			break
 		}
-		if ctx.Err() != nil || time.Now().Add(pause).After(until) {
+		if ctx.Err() != nil || time.Now().Add(l.pause).After(until) {
 			l.gone = err
 			return false, err
 		}
-		sleep(ctx, pause)
 	}
 	if l.ever {
 		f.reconnects++
@@ -235,11 +254,10 @@ func (l *link) connect(ctx context.Context, f *fate) (taken bool, err error) {
 		}
 	}
 	w := &l.session.welcome
-	if w.ResumeAfter >= l.seq && slices.Contains(w.Refused, l.seq) {
+	if settled = w.ResumeAfter >= l.seq; settled && slices.Contains(w.Refused, l.seq) {
 		f.dropped = "refused"
-		return false, nil
 	}
-	return w.ResumeAfter >= l.seq, nil
+	return settled, nil
 }
 
 func (l *link) hangUp() {

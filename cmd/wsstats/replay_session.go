@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -20,6 +21,26 @@ type session struct {
 	code    int              // of the close frame, 0: none
 	welcome wire.Welcome
 	window  int64
+	sentAt  time.Time // when the batch at hand was sent in it; zero: not yet
+	silent  bool      // it ends because the receiver says nothing
+}
+
+// tooLarge tells whether a batch, of that many bytes, is over the receiver's limits.
+func (s *session) tooLarge(b *wire.Batch, size int) bool {
+	w := &s.welcome
+	return w.MaxMessageBytes > 0 && int64(size) > w.MaxMessageBytes || w.MaxEvents > 0 && len(b.Events) > w.MaxEvents
+}
+
+// brokeOnIt tells whether the end of the session speaks against the batch that was
+// sent in it (docs/protocol.md, "Poison").
+func (s *session) brokeOnIt() bool {
+	if s.sentAt.IsZero() || s.silent {
+		return false
+	}
+	if s.code == 0 {
+		return time.Since(s.sentAt) <= poisonTime
+	}
+	return slices.Contains([]int{1002, 1003, 1007, 1008, 1009, 1011}, s.code)
 }
 
 // dial opens a session up to its welcome.
@@ -75,7 +96,7 @@ func (s *session) read() {
 		_, data, err := s.ws.ReadMessage()
 		if err != nil {
 			var closed *websocket.CloseError
-			if errors.As(err, &closed) {
+			if errors.As(err, &closed) && closed.Code != websocket.CloseAbnormalClosure { // which no frame says
 				s.code = closed.Code
 			}
 			return
