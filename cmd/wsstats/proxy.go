@@ -90,7 +90,7 @@ func parseProxy(args []string, std streams) (*proxyOptions, error) {
 	case (o.cert == "") != (o.key == ""):
 		return nil, usage("proxy: --cert and --key: expected both or none")
 	}
-	if o.incoming, err = listenerTLS(o.cert, o.key); err != nil {
+	if o.incoming, err = listenerTLS(o.cert, o.key, o.log); err != nil {
 		return nil, err
 	}
 	if o.outgoing, err = clientTLS(o.ca); err != nil {

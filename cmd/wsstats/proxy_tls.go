@@ -4,19 +4,82 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"os"
+	"sync"
+	"time"
 )
 
 // listenerTLS is nil where there is no certificate.
-func listenerTLS(cert, key string) (*tls.Config, error) {
+func listenerTLS(cert, key string, log *slog.Logger) (*tls.Config, error) {
 	if cert == "" {
 		return nil, nil
 	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
+	c := &certificate{cert: cert, key: key, log: log}
+	if err := c.read(c.versions()); err != nil {
 		return nil, fmt.Errorf("proxy: --cert and --key: %w", err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+	return &tls.Config{GetCertificate: c.get, MinVersion: tls.VersionTLS12}, nil
+}
+
+// certificateAge is how long the files of a certificate are not looked at again.
+const certificateAge = time.Second
+
+// certificate is that of the listener. It is read again when its files change, as
+// those who renew certificates change them under a running server.
+type certificate struct {
+	cert, key string // files
+	log       *slog.Logger
+
+	mu     sync.Mutex
+	pair   *tls.Certificate // the last that could be read
+	of     [2]version       // what was read last, whether it could be or not
+	looked time.Time
+}
+
+// version tells two contents of a file apart. That of no file is zero.
+type version struct {
+	size     int64
+	modified time.Time
+}
+
+// get is tls.Config.GetCertificate.
+func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.looked) < certificateAge {
+		return c.pair, nil
+	}
+	if now := c.versions(); now != c.of {
+		if err := c.read(now); err != nil {
+			c.log.Warn("certificate not read again, the last one is kept", "error", err)
+		} else {
+			c.log.Info("certificate read again")
+		}
+	}
+	c.looked = time.Now()
+	return c.pair, nil
+}
+
+func (c *certificate) versions() (v [2]version) {
+	for i, path := range [...]string{c.cert, c.key} {
+		if info, err := os.Stat(path); err == nil {
+			v[i] = version{info.Size(), info.ModTime()}
+		}
+	}
+	return v
+}
+
+// read reads the files, of which these are the versions, and leaves the last pair
+// where it cannot.
+func (c *certificate) read(of [2]version) error {
+	c.of = of
+	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	if err != nil {
+		return err
+	}
+	c.pair = &pair
+	return nil
 }
 
 // clientTLS trusts the authorities of a file (none: "") beside the system's.

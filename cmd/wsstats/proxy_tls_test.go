@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,6 +28,14 @@ import (
 // selfSigned writes a certificate for 127.0.0.1, which is its own authority.
 func selfSigned(t *testing.T) (cert, key string, pool *x509.CertPool) {
 	t.Helper()
+	dir := t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	return cert, key, renew(t, cert, key)
+}
+
+// renew writes another one into the same files.
+func renew(t *testing.T, cert, key string) (pool *x509.CertPool) {
+	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{
@@ -37,14 +46,12 @@ func selfSigned(t *testing.T) (cert, key string, pool *x509.CertPool) {
 	require.NoError(t, err)
 	keyDER, err := x509.MarshalECPrivateKey(private)
 	require.NoError(t, err)
-	dir := t.TempDir()
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	require.NoError(t, os.WriteFile(cert, certPEM, 0o600))
 	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER}), 0o600))
 	pool = x509.NewCertPool()
 	pool.AppendCertsFromPEM(certPEM)
-	return cert, key, pool
+	return pool
 }
 
 // TLS ends at the proxy and begins anew behind it, for WebSockets, which need
@@ -105,6 +112,53 @@ func TestProxyTLS(t *testing.T) {
 		assert.Equal(t, "wss", e.Str(wire.AttrProtocol))
 	}
 	assert.Len(t, kept(r.events(t), wire.KindReceive), 2)
+}
+
+// A certificate that is renewed under a running proxy is the one of new connections,
+// and old ones live on. Of files that are no pair one line tells, and the last pair
+// is kept.
+//
+// Red when: the files are read once, or a broken one ends TLS or is told of again.
+func TestProxyTLSRenewal(t *testing.T) {
+	cert, key, pool := selfSigned(t)
+	p := startProxy(t, echo(t, nothing).URL, "--cert", cert, "--key", key, "--collector", newReceiver(t, nil).endpoint())
+	dial := func(pool *x509.CertPool) (*websocket.Conn, error) {
+		dialer := websocket.Dialer{TLSClientConfig: &tls.Config{RootCAs: pool}}
+		ws, _, err := dialer.Dial("wss://"+p.address, nil)
+		return ws, err
+	}
+	speaks := func(ws *websocket.Conn) bool {
+		if !assert.NoError(t, ws.WriteMessage(websocket.TextMessage, []byte("hello"))) {
+			return false
+		}
+		_, data, err := ws.ReadMessage()
+		return assert.NoError(t, err) && assert.Equal(t, "hello", string(data))
+	}
+	old, err := dial(pool)
+	require.NoError(t, err)
+	defer old.Close()
+
+	require.NoError(t, os.WriteFile(cert, []byte("broken"), 0o600))
+	const warning = "certificate not read again, the last one is kept"
+	kept := func() bool {
+		ws, err := dial(pool)
+		return assert.NoError(t, err) && assert.NoError(t, ws.Close())
+	}
+	require.Eventually(t, func() bool { return kept() && strings.Contains(p.errs.String(), warning) }, patience, 50*time.Millisecond)
+	time.Sleep(certificateAge) // the files are looked at again
+	kept()
+	assert.Equal(t, 1, strings.Count(p.errs.String(), warning), p.errs)
+	assert.NotContains(t, p.errs.String(), "read again\"")
+
+	renewed := renew(t, cert, key)
+	require.Eventually(t, func() bool {
+		ws, err := dial(renewed)
+		return err == nil && speaks(ws) && assert.NoError(t, ws.Close())
+	}, patience, 50*time.Millisecond)
+	_, err = dial(pool)
+	require.ErrorAs(t, err, new(x509.UnknownAuthorityError), "the old one is gone")
+	speaks(old)
+	assert.Contains(t, p.errs.String(), `msg="certificate read again"`)
 }
 
 // Certificates that are not to be had are found before anything is served.
