@@ -47,6 +47,7 @@ func TestCommandLine(t *testing.T) {
 		{"proxy --target http://user:secret@localhost", 2, "", "--target: expected http or https, a host and a port alone"},
 		{"proxy --target http://localhost/chat?key=secret", 2, "", "--target: expected http or https, a host and a port alone"},
 		{"proxy --target http://localhost --drain -1s", 2, "", "--drain: expected a time such as 30s, got -1s"},
+		{"proxy --target http://localhost --max-connections -1", 2, "", "--max-connections: expected at least 0, got -1"},
 		{"proxy --target http://localhost --cert x", 2, "", "--cert and --key: expected both or none"},
 		{"proxy --target http://localhost --collector http://localhost", 2, "", "endpoint: expected the scheme ws or wss"},
 		{"replay", 2, "", "expected an argument (wsstats help replay tells which)"},

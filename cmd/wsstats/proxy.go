@@ -43,6 +43,7 @@ type proxyOptions struct {
 	service   string
 	drain     time.Duration
 	record    string
+	most      int // open WebSockets, 0: any number
 
 	cert, key      string // of the listener; both or none
 	ca             string
@@ -63,6 +64,7 @@ func proxyFlags(o *proxyOptions) *flag.FlagSet {
 	flags.StringVar(&o.service, "service-name", "", "service.`name` of what is reported (default OTEL_SERVICE_NAME of the environment)")
 	flags.DurationVar(&o.drain, "drain", 30*time.Second, "`time` that open requests and WebSockets have to end after SIGTERM")
 	flags.StringVar(&o.record, "record", "", "`file` that all events are appended to, for wsstats replay")
+	flags.IntVar(&o.most, "max-connections", 0, "`number` of WebSockets that may be open at once, 0 for any: those beyond are answered 503")
 	flags.StringVar(&o.cert, "cert", "", "PEM `file` of the certificate, and its chain, to listen with TLS")
 	flags.StringVar(&o.key, "key", "", "PEM `file` of the certificate's key")
 	flags.StringVar(&o.ca, "ca", "", "PEM `file` of authorities to trust for the target and the collector, beside the system's")
@@ -87,6 +89,8 @@ func parseProxy(args []string, std streams) (*proxyOptions, error) {
 		return nil, usage("proxy: --target: expected http or https, a host and a port alone, such as http://localhost:3000")
 	case o.drain < 0:
 		return nil, usage("proxy: --drain: expected a time such as 30s, got %s", o.drain)
+	case o.most < 0:
+		return nil, usage("proxy: --max-connections: expected at least 0, got %d", o.most)
 	case (o.cert == "") != (o.key == ""):
 		return nil, usage("proxy: --cert and --key: expected both or none")
 	}
@@ -123,12 +127,13 @@ func runProxy(ctx context.Context, args []string, std streams) (err error) {
 	if err != nil {
 		return usage("proxy: %w", err)
 	}
-	defer report(agent, o.log)
+	p := newProxy(o, agent.Handler)
+	defer p.report(agent)
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}
-	return newProxy(o, agent.Handler).serve(ctx, listener)
+	return p.serve(ctx, listener)
 }
 
 // openRecording opens a file that nobody else may read: it tells who talked to
@@ -138,14 +143,14 @@ func openRecording(path string) (io.WriteCloser, error) {
 }
 
 // report hands over what the agent holds, and tells what became of everything.
-func report(agent *wsstats.Agent, log *slog.Logger) {
+func (p *proxy) report(agent *wsstats.Agent) {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	_ = agent.Shutdown(ctx) // what it left is counted as dropped
 	s := agent.Stats()
 	total := counts{dropped: s.Dropped}
-	log.Info("ended", "observed", s.Observed, "acknowledged", s.Acknowledged, "rejected", s.Rejected,
-		"dropped", total.lost(), "unrecorded", s.Unrecorded)
+	p.o.log.Info("ended", "observed", s.Observed, "acknowledged", s.Acknowledged, "rejected", s.Rejected,
+		"dropped", total.lost(), "unrecorded", s.Unrecorded, "turned_away", p.limit.turnedAway.Load())
 }
 
 // proxy is the server. Its requests are counted, so that it can wait for
@@ -154,6 +159,7 @@ type proxy struct {
 	o      *proxyOptions
 	server *http.Server
 	open   inFlight
+	limit  *limiter
 	cut    context.CancelFunc // ends all requests
 	close  func()             // lets go of the idle connections to the target
 }
@@ -165,7 +171,8 @@ func newProxy(o *proxyOptions, tap func(http.Handler) http.Handler) *proxy {
 	p.cut = cut
 	f := newForwarder(o)
 	p.close = f.transport.CloseIdleConnections
-	handler := tap(f)
+	p.limit = &limiter{next: f, most: o.most}
+	handler := tap(p.limit)
 	p.server = &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			p.open.begin()

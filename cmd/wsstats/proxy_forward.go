@@ -131,6 +131,17 @@ func (f *inFlight) count() int {
 	return f.n
 }
 
+// beginBelow begins one unless there are so many already.
+func (f *inFlight) beginBelow(most int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.n >= most {
+		return false
+	}
+	f.n++
+	return true
+}
+
 // wait tells whether there is none before the context ends.
 func (f *inFlight) wait(ctx context.Context) bool {
 	f.mu.Lock()
