@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +26,7 @@ const (
 
 // crowd is people who come to the chat, talk and go, round after round.
 type crowd struct {
+	out     io.Writer // what people are to see
 	url     string
 	dialer  *websocket.Dialer
 	members int           // in a room, 2 to len(people)
@@ -36,9 +39,13 @@ type crowd struct {
 // crowdCounts is what the crowd did and saw.
 type crowdCounts struct {
 	room.Counts
-	Pings   int64 `json:"pings"`
-	Closed  int64 `json:"closed"`  // with code 1000
-	Dropped int64 `json:"dropped"` // without a close frame
+	Pings   int64
+	Closed  int64 // with code 1000
+	Dropped int64 // without a close frame
+}
+
+func (c crowdCounts) String() string {
+	return fmt.Sprintf("%s, %d pings, %d closed, %d dropped dead", c.Counts, c.Pings, c.Closed, c.Dropped)
 }
 
 // scene is one round in one room: all join, each says its lines to everybody
@@ -163,13 +170,14 @@ func (c *crowd) run(ctx context.Context, rooms []string, rounds int, pause time.
 	for i, name := range rooms {
 		group.Go(func() {
 			for round := 1; ctx.Err() == nil; round++ {
+				fmt.Fprintf(c.out, "chat: %s come to the %s, round %d\n", strings.Join(people[:c.members], ", "), name, round)
 				err := c.scene(ctx, name)
 				if err != nil && ctx.Err() == nil {
 					errs[i] = fmt.Errorf("room %s: %w", name, err)
 					if rounds > 0 {
 						return
 					}
-					fmt.Println("chat:", errs[i])
+					fmt.Fprintln(c.out, "chat:", errs[i])
 				}
 				// Of different length, so that the rooms do not move in step.
 				if round == rounds || sleep(ctx, pause/2+rand.N(pause+1)) != nil {

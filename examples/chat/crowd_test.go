@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -32,7 +33,7 @@ func startRoom(t *testing.T) (*room.Server, string) {
 
 func TestCrowdPlaysTheSameSceneEachTime(t *testing.T) {
 	chat, url := startRoom(t)
-	c := &crowd{url: url, dialer: websocket.DefaultDialer, members: 3}
+	c := &crowd{out: io.Discard, url: url, dialer: websocket.DefaultDialer, members: 3}
 	require.NoError(t, c.run(t.Context(), []string{"lobby", "library"}, 2, 0))
 
 	// A scene of three: 3 joins, 9 lines and 2 leaves are sent. Heard are
@@ -53,7 +54,7 @@ func TestCrowdPlaysTheSameSceneEachTime(t *testing.T) {
 
 func TestCrowdLeavesWhenStopped(t *testing.T) {
 	chat, url := startRoom(t)
-	c := &crowd{url: url, dialer: websocket.DefaultDialer, members: 2, pace: time.Hour}
+	c := &crowd{out: io.Discard, url: url, dialer: websocket.DefaultDialer, members: 2, pace: time.Hour}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		for chat.Counts().Received == 0 {
@@ -68,7 +69,7 @@ func TestCrowdLeavesWhenStopped(t *testing.T) {
 
 func TestByeWaitsForTheAnswerWhenStopped(t *testing.T) {
 	_, url := startRoom(t)
-	c := &crowd{url: url, dialer: websocket.DefaultDialer}
+	c := &crowd{out: io.Discard, url: url, dialer: websocket.DefaultDialer}
 	client, err := c.dial(t.Context())
 	require.NoError(t, err)
 	stopped, cancel := context.WithCancel(t.Context())
@@ -79,6 +80,6 @@ func TestByeWaitsForTheAnswerWhenStopped(t *testing.T) {
 func TestCrowdWithoutServer(t *testing.T) {
 	web := httptest.NewServer(nil)
 	web.Close()
-	c := &crowd{url: "ws" + strings.TrimPrefix(web.URL, "http"), dialer: websocket.DefaultDialer, members: 2}
+	c := &crowd{out: io.Discard, url: "ws" + strings.TrimPrefix(web.URL, "http"), dialer: websocket.DefaultDialer, members: 2}
 	require.ErrorContains(t, c.run(t.Context(), []string{"lobby"}, 1, 0), "room lobby: dial ws://")
 }

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		<-stopped
-		os.Stdout.WriteString(`{"application":{"sent":7,"received":8},"agent":{"observed":30,"acknowledged":29,"dropped":{"shutdown":1}}}` + "\n")
+		os.Stdout.WriteString("chat-client: 7 sent, 8 received; agent: 30 events, 29 acknowledged, 1 dropped\n")
 	default:
 		goleak.VerifyTestMain(m)
 	}

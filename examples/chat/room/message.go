@@ -2,6 +2,8 @@
 // client. It knows nothing of telemetry; the program that uses it adds that.
 package room
 
+import "fmt"
+
 // The types of a Message.
 const (
 	TypeJoin   = "join"   // client: let me into Room as User
@@ -23,7 +25,11 @@ type Message struct {
 // Counts is what a side of the chat saw, counted where the application handles
 // it: whole text messages, not frames.
 type Counts struct {
-	Connections int64 `json:"connections"` // opened
-	Sent        int64 `json:"sent"`
-	Received    int64 `json:"received"`
+	Connections int64 // opened
+	Sent        int64
+	Received    int64
+}
+
+func (c Counts) String() string {
+	return fmt.Sprintf("%d connections, %d sent, %d received", c.Connections, c.Sent, c.Received)
 }
