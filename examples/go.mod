@@ -3,12 +3,15 @@ module github.com/wsstats/wsstatsreceiver/examples
 go 1.25.0
 
 require (
+	github.com/coder/websocket v1.8.15
 	github.com/gorilla/websocket v1.5.3
 	github.com/prometheus/client_model v0.6.2
 	github.com/prometheus/common v0.70.1
 	github.com/stretchr/testify v1.11.1
 	github.com/wsstats/wsstatsreceiver/agents/go v0.1.0
+	github.com/wsstats/wsstatsreceiver/agents/go/coder v0.1.0
 	go.opentelemetry.io/collector/pdata v1.64.0
+	go.opentelemetry.io/otel v1.44.0
 	go.uber.org/goleak v1.3.0
 )
 
@@ -24,7 +27,6 @@ require (
 	github.com/pmezard/go-difflib v1.0.0 // indirect
 	github.com/wsstats/wsstatsreceiver/wire v0.1.0 // indirect
 	go.opentelemetry.io/collector/featuregate v1.64.0 // indirect
-	go.opentelemetry.io/otel v1.44.0 // indirect
 	go.opentelemetry.io/otel/trace v1.44.0 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
 	golang.org/x/net v0.57.0 // indirect
@@ -34,5 +36,6 @@ require (
 
 replace (
 	github.com/wsstats/wsstatsreceiver/agents/go => ../agents/go
+	github.com/wsstats/wsstatsreceiver/agents/go/coder => ../agents/go/coder
 	github.com/wsstats/wsstatsreceiver/wire => ../wire
 )
