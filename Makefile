@@ -68,6 +68,13 @@ tool: check $(TOOL) ## build wsstats, which is a proxy, loads a receiver and che
 example-node: check $(TOOL) $(NODE) ## start a Node.js chat and wsstats proxy before it, on localhost:8080
 	@exec examples/node/start $(TOOL)
 
+.PHONY: example-chat example-notify example-voice
+example-chat: ## start a chat on gorilla/websocket and people in it, on localhost:8391
+example-notify: ## start a notification service on coder/websocket and subscribers, on localhost:8392
+example-voice: ## start a voice assistant and a speaker, on localhost:8393
+example-chat example-notify example-voice: example-%: check $(DEMO)
+	@exec build/$*
+
 .PHONY: test
 test: check $(COLLECTOR) $(DEMO) $(TOOL) $(PEERS) $(NODE) ## test every module, the whole path included; coverage is shown and held over 85 %
 	@WSSTATS_COLLECTOR=$(CURDIR)/$(COLLECTOR) WSSTATS_DEMO=$(CURDIR)/$(DEMO) WSSTATS_TOOL=$(CURDIR)/$(TOOL) \
@@ -150,8 +157,8 @@ $(COMPARE): $(BENCHES) $(RECEIVER)
 	@mkdir -p build && go build -C bench -trimpath -buildvcs=false -o ../$@ .
 
 $(DEMO): $(DEMOS)
-	@echo "Building $@ and build/chat"
-	@mkdir -p build && cd examples && go build -buildvcs=false -o ../build/ ./demo ./chat
+	@echo "Building $@ and the examples: build/chat, build/notify, build/voice"
+	@mkdir -p build && cd examples && go build -buildvcs=false -o ../build/ ./demo ./chat ./notify ./voice
 
 $(TOOL): $(TOOLS)
 	@echo "Building $@"
