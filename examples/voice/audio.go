@@ -54,13 +54,12 @@ func isSpeech(pcm []byte) bool {
 // upward crossings of zero. Without two of them there is none; a chunk has two
 // from 100 Hz on.
 func pitch(pcm []byte) (note, bool) {
-	first, last, periods := 0.0, 0.0, -1
+	first, last, periods := 0, 0, -1
 	for i := 2; i+1 < len(pcm); i += 2 {
-		before, now := sample(pcm, i-2), sample(pcm, i)
-		if before >= 0 || now < 0 {
+		if sample(pcm, i-2) >= 0 || sample(pcm, i) < 0 {
 			continue
 		}
-		last = float64(i/2-1) + before/(before-now) // between the two samples
+		last = i / 2
 		if periods++; periods == 0 {
 			first = last
 		}
@@ -68,7 +67,7 @@ func pitch(pcm []byte) (note, bool) {
 	if periods < 1 {
 		return 0, false
 	}
-	frequency := sampleRate * float64(periods) / (last - first)
+	frequency := sampleRate * float64(periods) / float64(last-first)
 	return note(math.Round(69 + 12*math.Log2(frequency/440))), true
 }
 

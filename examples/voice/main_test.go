@@ -154,7 +154,7 @@ func TestBargeIn(t *testing.T) {
 func TestBadAudioAndUnfinishedTurn(t *testing.T) {
 	r, url, stop := startAssistant(t, time.Millisecond)
 	ws := dial(t, url)
-	require.NoError(t, ws.WriteMessage(websocket.TextMessage, []byte("hello")))
+	require.NoError(t, ws.WriteMessage(websocket.TextMessage, []byte("silent")))
 	assert.Equal(t, typeError, next(t, ws).Type)
 	require.NoError(t, ws.WriteMessage(websocket.BinaryMessage, []byte("odd")))
 	assert.Equal(t, typeError, next(t, ws).Type)

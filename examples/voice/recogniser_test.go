@@ -12,7 +12,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // Every note of four octaves is heard as what it is, whatever the loudness.
 //
-// Red when: pitch counts samples between crossings, and not where they are between two.
+// Red when: pitch counts from the beginning of the chunk, and not between crossings.
 func TestPitch(t *testing.T) {
 	for n := note(48); n <= 96; n++ {
 		for chunk := range slices.Chunk(tone(n, 5), chunkBytes) {
