@@ -273,6 +273,10 @@ func TestExampleVoiceSampled(t *testing.T) {
 	c := startCollector(t, "receivers::wsstats::traces::sampling::ratio: 0.01")
 	printed, _ := runExample(t, c, "voice", "--speakers", "4", "--sessions", "2", "--pace", "1ms", "--word-every", "50ms")
 	said := voiceEvents(t, printed, sessions)
+	for _, kind := range []string{"send", "receive"} {
+		sent, _ := value(scrape(t, c.telemetry), "otelcol_receiver_wsstats_events", "event", kind)
+		assert.Less(t, sent, float64(sessions*voiceChunks*2/3), "events of %ss, of %d", kind, sessions*voiceChunks+said)
+	}
 	c.stop(t)
 	own := 0
 	for _, s := range c.spans(t) {
