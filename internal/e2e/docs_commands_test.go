@@ -20,6 +20,7 @@ var notRun = map[string]string{
 	"go test -run='^$' -bench='Traces|Metrics|Both|Translator' -benchtime=1s .":                                       "it measures for minutes",
 	"go test -run='^$' -bench=MemoryBlocked -benchtime=1x .":                                                          "TestMemoryBlocked runs a part of it",
 	"build/wsstats gen --rate 20000 --connections 1000 --agents 4 --duration 5s --ledger ledger.json":                 "TestGen runs it, for shorter",
+	"go get github.com/wsstats/wsstatsreceiver/agents/go":                                                             "TestReadmeServer runs it, with the module served as a version",
 	"build/wsstats validate messages.jsonl":                                                                           "the tests of cmd/wsstats run it",
 	"build/wsstats proxy --listen :8080 --target http://app:3000 --collector ws://collector:4390 --service-name chat": "TestProxyNode runs it, before an application that is there",
 	"build/wsstats replay recording.jsonl --speed 10 --endpoint ws://localhost:4390":                                  "TestProxyNode runs it, and the tests of cmd/wsstats",

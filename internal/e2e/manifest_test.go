@@ -58,18 +58,9 @@ func TestForeignManifest(t *testing.T) {
 	manifest := filepath.Join(dir, "manifest.yaml")
 	require.NoError(t, os.WriteFile(manifest, []byte(lines+fmt.Sprintf(foreignManifest, filepath.Join(dir, "out"))), 0o600))
 
-	userProxy, err := exec.Command("go", "env", "GOPROXY").Output()
-	require.NoError(t, err)
 	build := exec.Command("go", "run", builder, "--config", manifest)
 	build.Dir = dir
-	build.Env = append(
-		os.Environ(),
-		"GOPROXY=file://"+filepath.ToSlash(proxy)+","+strings.TrimSpace(string(userProxy)),
-		// No checksum database knows these versions. GOPRIVATE would pass the proxy by.
-		"GONOSUMDB=github.com/wsstats/*",
-		"GONOPROXY=none",
-		"GOWORK=off",
-	)
+	build.Env = strangersEnv(t, proxy)
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 
@@ -77,6 +68,22 @@ func TestForeignManifest(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 	assert.Contains(t, string(out), "name: wsstats\n")
 	assert.Contains(t, string(out), receiverModule+" "+version)
+}
+
+// strangersEnv is the environment of a Go command that finds our modules as
+// versions, in a directory of serveModules.
+func strangersEnv(t *testing.T, proxy string) []string {
+	t.Helper()
+	userProxy, err := exec.Command("go", "env", "GOPROXY").Output()
+	require.NoError(t, err)
+	return append(
+		os.Environ(),
+		"GOPROXY=file://"+filepath.ToSlash(proxy)+","+strings.TrimSpace(string(userProxy)),
+		// No checksum database knows these versions. GOPRIVATE would pass the proxy by.
+		"GONOSUMDB=github.com/wsstats/*",
+		"GONOPROXY=none",
+		"GOWORK=off",
+	)
 }
 
 // readmeManifest are the lines that the README tells to add to a manifest.
