@@ -1,12 +1,12 @@
 package e2e
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -33,17 +33,17 @@ func runExample(t *testing.T, c *collector, name string, args ...string) (printe
 	args = append([]string{"--listen", "127.0.0.1:0", "--collector", "ws://" + c.endpoint}, args...)
 	out, err := exec.Command(exampleBinary(t, name), args...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	return string(out), delivered(t, string(out))
+	return string(out), delivered(t, string(out), 2)
 }
 
 var lastLine = regexp.MustCompile(`(?m)^[a-z]+-(?:server|client): .*; agent: (\d+) events, (\d+) acknowledged, (\d+) dropped$`)
 
-// delivered adds up the events that both sides' last lines speak of. All have
+// delivered adds up the events that the sides' last lines speak of. All have
 // been acknowledged.
-func delivered(t *testing.T, printed string) (events int) {
+func delivered(t *testing.T, printed string, sides int) (events int) {
 	t.Helper()
 	lines := lastLine.FindAllStringSubmatch(printed, -1)
-	require.Len(t, lines, 2, "%s", printed)
+	require.Len(t, lines, sides, "%s", printed)
 	for _, line := range lines {
 		assert.Equal(t, line[1], line[2], "acknowledged")
 		assert.Equal(t, "0", line[3], "dropped")
@@ -52,6 +52,40 @@ func delivered(t *testing.T, printed string) (events int) {
 		events += n
 	}
 	return events
+}
+
+// example is one that goes on until it is interrupted.
+type example struct {
+	cmd     *exec.Cmd
+	printed lockedBuffer
+	exited  chan error
+}
+
+func startExample(t *testing.T, binary string, args ...string) *example {
+	t.Helper()
+	e := &example{cmd: exec.Command(binary, args...), exited: make(chan error, 1)}
+	e.cmd.Stdout, e.cmd.Stderr = &e.printed, &e.printed
+	require.NoError(t, e.cmd.Start())
+	go func() { e.exited <- e.cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = e.cmd.Process.Kill()
+		if t.Failed() {
+			t.Logf("the example's output:\n%s", e.printed.String())
+		}
+	})
+	return e
+}
+
+// interrupt ends the example as Ctrl-C does.
+func (e *example) interrupt(t *testing.T) {
+	t.Helper()
+	require.NoError(t, e.cmd.Process.Signal(syscall.SIGINT))
+	select {
+	case err := <-e.exited:
+		require.NoError(t, err)
+	case <-time.After(stopTimeout):
+		t.Fatalf("the example still runs %v after SIGINT", stopTimeout)
+	}
 }
 
 // TestExampleCommands has each example started by one command, and ended by Ctrl-C
@@ -71,27 +105,10 @@ func TestExampleCommands(t *testing.T) {
 			assert.Contains(t, string(recipe), "exec build/"+tt.name+"\n")
 
 			c := startCollector(t)
-			var printed lockedBuffer
-			cmd := exec.Command(binary, "--listen", "127.0.0.1:0", "--collector", "ws://"+c.endpoint)
-			cmd.Stdout, cmd.Stderr = &printed, &printed
-			require.NoError(t, cmd.Start())
-			exited := make(chan error, 1)
-			go func() { exited <- cmd.Wait() }()
-			t.Cleanup(func() {
-				_ = cmd.Process.Kill()
-				if t.Failed() {
-					t.Logf("the example's output:\n%s", printed.String())
-				}
-			})
-			require.Eventually(t, func() bool { return bytes.Contains([]byte(printed.String()), []byte(tt.works)) }, startTimeout, waitTick)
-			require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
-			select {
-			case err := <-exited:
-				require.NoError(t, err)
-			case <-time.After(stopTimeout):
-				t.Fatalf("the example still runs %v after SIGINT", stopTimeout)
-			}
-			events := delivered(t, printed.String())
+			e := startExample(t, binary, "--listen", "127.0.0.1:0", "--collector", "ws://"+c.endpoint)
+			require.Eventually(t, func() bool { return strings.Contains(e.printed.String(), tt.works) }, startTimeout, waitTick)
+			e.interrupt(t)
+			events := delivered(t, e.printed.String(), 2)
 			c.stop(t)
 			assert.Zero(t, c.totals(t)["ws.connections.active"], "all were closed")
 			if tt.name != "voice" { // its agents aggregate
