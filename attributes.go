@@ -8,6 +8,7 @@ import (
 
 	"github.com/wsstats/wsstatsreceiver/internal/observed"
 	"github.com/wsstats/wsstatsreceiver/wire"
+	"github.com/wsstats/wsstatsreceiver/wire/conventions"
 )
 
 // attributeNames are the names under which attributes are written.
@@ -153,9 +154,9 @@ func (w *attributeWriter) stated(row *observed.Row, a wire.Attr, scoped bool) {
 	case wire.AttrDirection, wire.AttrCloseClass:
 		// The receiver's own word stands below.
 	case wire.AttrURL:
-		w.knownStr(a, w.texts.clone(observed.RedactURL(ev.Str(a), w.allowURLQuery)))
+		w.knownStr(a, w.texts.clone(conventions.RedactURL(ev.Str(a), w.allowURLQuery)))
 	case wire.AttrHTTPURL:
-		w.httpURL(w.texts.clone(observed.RedactURL(ev.Str(a), w.allowURLQuery)), ev.Has(wire.AttrURL) || c != nil && c.URL != "")
+		w.httpURL(w.texts.clone(conventions.RedactURL(ev.Str(a), w.allowURLQuery)), ev.Has(wire.AttrURL) || c != nil && c.URL != "")
 	case wire.AttrConnectionID:
 		switch {
 		case c == nil:

@@ -7,6 +7,7 @@ import (
 	"github.com/wsstats/wsstatsreceiver/internal/metadata"
 	"github.com/wsstats/wsstatsreceiver/internal/observed"
 	"github.com/wsstats/wsstatsreceiver/wire"
+	"github.com/wsstats/wsstatsreceiver/wire/conventions"
 )
 
 // translator makes spans of resolved rows.
@@ -77,8 +78,8 @@ func (t *translator) span(row *observed.Row, scoped bool, w *attributeWriter, sp
 	if own.Tracestate != "" {
 		span.TraceState().FromRaw(own.Tracestate)
 	}
-	span.SetName(spanName(row))
-	span.SetKind(spanKind(row))
+	span.SetName(conventions.SpanName(row.Kind, row.MessageType))
+	span.SetKind(ptrace.SpanKind(conventions.SpanKindOf(row.Kind, row.Role, row.Direction, row.Event.Str(wire.AttrCloseInitiator))))
 	span.SetStartTimestamp(pcommon.Timestamp(row.Start))
 	span.SetEndTimestamp(pcommon.Timestamp(row.End))
 	if row.Failed {
@@ -86,72 +87,6 @@ func (t *translator) span(row *observed.Row, scoped bool, w *attributeWriter, sp
 	}
 	w.event(row, scoped, span.Attributes())
 	w.links(row, span.Links())
-}
-
-var dataSpanNames = func() (names [wire.KindBatchSend + 1][wire.MessageTypeOther]string) {
-	types := [...]string{
-		wire.MessageText: " text", wire.MessageBinary: " binary",
-		wire.MessagePing: " ping", wire.MessagePong: " pong", wire.MessageClose: " close",
-	}
-	for kind := wire.KindHandshake; kind <= wire.KindBatchSend; kind++ {
-		for typ := range names[kind] {
-			names[kind][typ] = "ws." + kind.String()
-			switch kind {
-			case wire.KindSend, wire.KindReceive, wire.KindProcess, wire.KindMessage:
-				names[kind][typ] += types[typ]
-			default:
-			}
-		}
-	}
-	return names
-}()
-
-// spanName is of a bounded set: a type that is not of the conventions is left out.
-func spanName(row *observed.Row) string {
-	typ := row.MessageType
-	if typ == wire.MessageTypeOther {
-		typ = wire.MessageTypeUnknown
-	}
-	return dataSpanNames[row.Kind][typ]
-}
-
-func spanKind(row *observed.Row) ptrace.SpanKind {
-	switch row.Kind {
-	case wire.KindHandshake:
-		switch row.Role {
-		case wire.RoleClient:
-			return ptrace.SpanKindClient
-		case wire.RoleServer:
-			return ptrace.SpanKindServer
-		}
-	case wire.KindSend, wire.KindBroadcast, wire.KindBatchSend:
-		return ptrace.SpanKindProducer
-	case wire.KindReceive, wire.KindProcess:
-		return ptrace.SpanKindConsumer
-	case wire.KindPing, wire.KindPong:
-		switch row.Direction {
-		case wire.DirectionSent:
-			return ptrace.SpanKindClient
-		case wire.DirectionReceived:
-			return ptrace.SpanKindServer
-		}
-	case wire.KindClose:
-		switch row.Event.Str(wire.AttrCloseInitiator) {
-		case "local":
-			return ptrace.SpanKindProducer
-		case "remote":
-			return ptrace.SpanKindConsumer
-		case "":
-			// A close that was reported as a send or a receive says it by that.
-			switch row.Direction {
-			case wire.DirectionSent:
-				return ptrace.SpanKindProducer
-			case wire.DirectionReceived:
-				return ptrace.SpanKindConsumer
-			}
-		}
-	}
-	return ptrace.SpanKindInternal
 }
 
 func (w *attributeWriter) links(row *observed.Row, dst ptrace.SpanLinkSlice) {

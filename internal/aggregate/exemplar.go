@@ -8,6 +8,7 @@ import (
 
 	"github.com/wsstats/wsstatsreceiver/internal/observed"
 	"github.com/wsstats/wsstatsreceiver/wire"
+	"github.com/wsstats/wsstatsreceiver/wire/conventions"
 )
 
 // exemplarSlots is how many exemplars a series keeps at most. It is not less
@@ -83,7 +84,7 @@ func (x *exemplars) put(slot int, value float64, row *observed.Row, allowURLQuer
 	e.value, e.time, e.traceID, e.spanID = value, row.End, row.Span.TraceID, row.Span.SpanID
 	id, url, peer := row.Str(wire.AttrConnectionID), row.Str(wire.AttrURL), row.Str(wire.AttrPeerIP)
 	if row.Has(wire.AttrURL) {
-		url = observed.RedactURL(url, allowURLQuery)
+		url = conventions.RedactURL(url, allowURLQuery)
 	}
 	if c := row.Conn; c != nil {
 		id = c.ID

@@ -4,6 +4,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
 	"github.com/wsstats/wsstatsreceiver/wire"
+	"github.com/wsstats/wsstatsreceiver/wire/conventions"
 )
 
 // key is a metric and those of its attributes whose values come from small
@@ -23,7 +24,7 @@ const (
 	overflowBit    = key(1) << 63
 )
 
-const other = "_OTHER"
+const other = conventions.Other
 
 // The values of the fields.
 var (

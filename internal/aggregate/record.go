@@ -5,6 +5,7 @@ import (
 
 	"github.com/wsstats/wsstatsreceiver/internal/observed"
 	"github.com/wsstats/wsstatsreceiver/wire"
+	"github.com/wsstats/wsstatsreceiver/wire/conventions"
 )
 
 // take takes all that a batch holds.
@@ -23,7 +24,7 @@ func (r *resource) take(b *observed.Batch) {
 	for i := range b.Dropped {
 		d := &b.Dropped[i]
 		if d.Count > 0 {
-			r.text.text = appendField(r.text.text[:0], token(d.Reason))
+			r.text.text = appendField(r.text.text[:0], conventions.Token(d.Reason))
 			r.label(&r.text, nil)
 			r.count(metricKey(agentDropped), &r.text, d.Count, nil)
 		}
@@ -252,12 +253,12 @@ func (r *resource) lost(conns []*observed.Conn, onlyLeave bool) {
 func (r *resource) failed(row *observed.Row, category string) {
 	text := r.text.text[:0]
 	if row.Has(wire.AttrErrorType) {
-		text = appendField(text, token(row.Str(wire.AttrErrorType)))
+		text = appendField(text, conventions.Token(row.Str(wire.AttrErrorType)))
 	} else {
 		text = appendAbsent(text)
 	}
 	if row.Has(wire.AttrErrorCategory) {
-		category = token(row.Str(wire.AttrErrorCategory))
+		category = conventions.Token(row.Str(wire.AttrErrorCategory))
 	}
 	if category != "" {
 		text = appendField(text, category)

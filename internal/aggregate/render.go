@@ -39,9 +39,9 @@ func (r *resource) newMetrics(md pmetric.Metrics) pmetric.MetricSlice {
 
 func (r *resource) appendMetric(dst pmetric.Metric, m metric, list []*series, t int64) {
 	info := &metricInfos[m]
-	dst.SetName(info.name)
-	dst.SetUnit(info.unit)
-	dst.SetDescription(info.description)
+	dst.SetName(info.Name)
+	dst.SetUnit(info.Unit)
+	dst.SetDescription(info.Description)
 	temporality := pmetric.AggregationTemporalityCumulative
 	if r.agg.cfg.Delta && m != connectionsActive {
 		temporality = pmetric.AggregationTemporalityDelta

@@ -120,18 +120,3 @@ func cut(s string, n int) string {
 	}
 	return s[:n]
 }
-
-// token returns the value where it is 1 to 64 of [A-Za-z0-9_.:-], else _OTHER.
-func token(s string) string {
-	if len(s) == 0 || len(s) > 64 {
-		return other
-	}
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_', c == '.', c == ':', c == '-':
-		default:
-			return other
-		}
-	}
-	return s
-}

@@ -1,6 +1,9 @@
 package observed
 
-import "github.com/wsstats/wsstatsreceiver/wire"
+import (
+	"github.com/wsstats/wsstatsreceiver/wire"
+	"github.com/wsstats/wsstatsreceiver/wire/conventions"
+)
 
 // place is where a derived id comes from.
 type place struct {
@@ -136,81 +139,21 @@ func (t *Table) placeOnConn(row *Row, id *identity) {
 	if c == nil {
 		return
 	}
-	n := uint64(ev.Int(wire.AttrMessageSeq))
-	switch row.Kind {
-	case wire.KindHandshake:
-		id.place, id.known = place{&c.seed, 0, wire.SlotHandshake}, true
-	case wire.KindClose:
-		id.place, id.known = place{&c.seed, 0, wire.SlotClose}, true
-	case wire.KindSend, wire.KindReceive, wire.KindProcess, wire.KindMessage:
-		slot, ok := dataSlot(row.Role, row.Direction)
-		switch {
-		case !ok:
-		case ev.Has(wire.AttrMessageSeq):
-			id.place, id.known = place{&c.seed, n, slot}, true
-		case ev.Has(wire.AttrMessageID) && row.Kind != wire.KindMessage:
-			t.messageSeed = wire.MessageSeed(c.ID, ev.Str(wire.AttrMessageID))
-			id.place, id.known = place{&t.messageSeed, 0, slot}, true
-		}
-	case wire.KindPing, wire.KindPong:
-		byClient, ok := sentByClient(row.Role, row.Direction)
-		if !ok || !ev.Has(wire.AttrMessageSeq) {
-			break
-		}
-		slot := wire.SlotServerPing
-		switch {
-		case row.Kind == wire.KindPing && byClient:
-			slot = wire.SlotClientPing
-		case row.Kind == wire.KindPong && byClient:
-			slot = wire.SlotClientPong
-		case row.Kind == wire.KindPong:
-			slot = wire.SlotServerPong
-		}
+	switch basis, n, slot := conventions.Place(ev, row.Kind, row.Role, row.Direction); basis {
+	case conventions.ConnectionBasis:
 		id.place, id.known = place{&c.seed, n, slot}, true
+	case conventions.MessageBasis:
+		t.messageSeed = wire.MessageSeed(c.ID, ev.Str(wire.AttrMessageID))
+		id.place, id.known = place{&t.messageSeed, n, slot}, true
+	case conventions.NoBasis:
 	}
-}
-
-func dataSlot(role wire.Role, dir wire.Direction) (wire.Slot, bool) {
-	if byClient, ok := sentByClient(role, dir); ok {
-		if byClient {
-			return wire.SlotClientData, true
-		}
-		return wire.SlotServerData, true
-	}
-	switch dir {
-	case wire.DirectionSent:
-		return wire.SlotSent, true
-	case wire.DirectionReceived:
-		return wire.SlotReceived, true
-	}
-	return 0, false
-}
-
-// sentByClient tells which way a message went on the wire.
-func sentByClient(role wire.Role, dir wire.Direction) (byClient, ok bool) {
-	client, server := role == wire.RoleClient, role == wire.RoleServer
-	sent, received := dir == wire.DirectionSent, dir == wire.DirectionReceived
-	if !client && !server || !sent && !received {
-		return false, false
-	}
-	return client == sent, true
 }
 
 // derivedParent is the parent of a span in the trace that both ends derive.
 func derivedParent(row *Row, p place) wire.SpanID {
-	shared := row.Conn.Shared || row.Event.Bool(wire.AttrShared)
-	peer := row.Role.Peer()
-	switch row.Kind {
-	case wire.KindProcess:
-		return p.span(wire.KindReceive, row.Role)
-	case wire.KindReceive:
-		if shared && peer != wire.RoleUnknown {
-			return p.span(wire.KindSend, peer)
-		}
-	case wire.KindHandshake:
-		if shared && row.Role == wire.RoleServer {
-			return p.span(wire.KindHandshake, wire.RoleClient)
-		}
+	kind, role, ok := conventions.Parent(row.Kind, row.Role, row.Conn.Shared || row.Event.Bool(wire.AttrShared))
+	if !ok {
+		return wire.SpanID{}
 	}
-	return wire.SpanID{}
+	return p.span(kind, role)
 }

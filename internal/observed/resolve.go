@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/wsstats/wsstatsreceiver/wire"
+	"github.com/wsstats/wsstatsreceiver/wire/conventions"
 )
 
 // maxAhead is how far in the future an event may lie.
@@ -74,18 +75,8 @@ func (t *Table) resolve(m *wire.Message, ev *wire.Event, arrival int64, out *Res
 	n := len(out.Rows)
 	out.Rows = out.Rows[:n+1]
 	row := &out.Rows[n]
-	*row = Row{Event: ev, Kind: ev.Kind, MessageType: wire.ParseMessageType(ev.Str(wire.AttrMessageType)), Direction: direction(ev)}
-	if ev.Kind == wire.KindSend || ev.Kind == wire.KindReceive {
-		switch row.MessageType {
-		case wire.MessagePing:
-			row.Kind = wire.KindPing
-		case wire.MessagePong:
-			row.Kind = wire.KindPong
-		case wire.MessageClose:
-			row.Kind = wire.KindClose
-		default:
-		}
-	}
+	*row = Row{Event: ev, MessageType: wire.ParseMessageType(ev.Str(wire.AttrMessageType)), Direction: conventions.Direction(ev)}
+	row.Kind = conventions.Kind(ev.Kind, row.MessageType)
 	if id := ev.Str(wire.AttrConnectionID); id != "" {
 		row.Conn = t.named(ev.ConnHandle, id, arrival)
 	}
@@ -169,16 +160,6 @@ func members(kvs []wire.KeyValue) int {
 	return n
 }
 
-func direction(ev *wire.Event) wire.Direction {
-	switch ev.Kind {
-	case wire.KindSend, wire.KindBroadcast, wire.KindBatchSend:
-		return wire.DirectionSent
-	case wire.KindReceive, wire.KindProcess:
-		return wire.DirectionReceived
-	}
-	return wire.ParseDirection(ev.Str(wire.AttrDirection))
-}
-
 // judge sets the status and the class of a close.
 func (t *Table) judge(row *Row) {
 	ev := row.Event
@@ -187,59 +168,14 @@ func (t *Table) judge(row *Row) {
 	case wire.KindError, wire.KindProtocolError:
 		row.Failed = true
 	case wire.KindHandshake:
-		switch {
-		case ev.Has(wire.AttrHandshakeSuccess):
-			row.Refused = !ev.Bool(wire.AttrHandshakeSuccess)
-		case ev.Has(wire.AttrStatusCode):
-			code := ev.Int(wire.AttrStatusCode)
-			row.Refused = code != 101 && code != 200
-		default:
-			row.Refused = row.Failed
-		}
+		row.Refused = conventions.Refused(ev)
 		row.Failed = row.Failed || row.Refused
 	case wire.KindClose:
-		class, failed := t.opts.closeClass(ev)
-		row.CloseClass = class
-		row.Failed = row.Failed || failed
-	}
-}
-
-// closeClass is the class of a close event's code and whether it is an error.
-func (o *Options) closeClass(ev *wire.Event) (string, bool) {
-	if !ev.Has(wire.AttrCloseCode) {
-		return "no_status", false
-	}
-	switch code := ev.Int(wire.AttrCloseCode); code {
-	case 1000:
-		return "normal", false
-	case 1001:
-		return "going_away", false
-	case 1005:
-		return "no_status", false
-	case 1006:
-		return "abnormal", true
-	case 1008:
-		return "policy", true
-	case 1009:
-		return "too_big", true
-	case 1011:
-		return "server_error", true
-	case 1012:
-		return "restart", false
-	case 1013:
-		return "try_later", true
-	case 1014:
-		return "bad_gateway", true
-	case 1015:
-		return "tls", true
-	default:
-		if code < 3000 || code > 4999 {
-			return "protocol", true
+		class := conventions.CloseClass(ev)
+		row.CloseClass = class.Name
+		row.Failed = row.Failed || class.Failed
+		if _, failed := t.opts.ErrorCloseCodes[ev.Int(wire.AttrCloseCode)]; failed {
+			row.Failed = true
 		}
-		_, failed := o.ErrorCloseCodes[code]
-		if code < 4000 {
-			return "registered", failed
-		}
-		return "application", failed
 	}
 }
