@@ -11,7 +11,8 @@ import (
 )
 
 // Agent takes what the taps observe and delivers it to a receiver over one
-// link, which it keeps up by itself. All methods are safe for concurrent use.
+// link, which it keeps up by itself, or to the application's own OpenTelemetry
+// providers. All methods are safe for concurrent use.
 type Agent struct {
 	cfg *config
 
@@ -19,6 +20,7 @@ type Agent struct {
 	ring    ring
 	meter   *meter             // nil: it does not aggregate
 	conns   map[*conn]struct{} // the open ones
+	roles   map[wire.Role]int64 // how many of them are of each role
 	closing bool               // Shutdown was called
 	rules   spanRules          // of the receiver
 
@@ -67,6 +69,7 @@ func NewAgent(opts ...Option) (*Agent, error) {
 		cfg:      cfg,
 		ring:     ring{maxBytes: cfg.queueBytes, outcome: cfg.outcome},
 		conns:    map[*conn]struct{}{},
+		roles:    map[wire.Role]int64{},
 		wake:     make(chan struct{}, 1),
 		drain:    make(chan struct{}),
 		stop:     make(chan struct{}),
@@ -78,9 +81,18 @@ func NewAgent(opts ...Option) (*Agent, error) {
 		a.meter = newMeter(cfg.aggregates, cfg.queueBytes/4, &a.rules)
 		a.ring.meter = a.meter
 	}
+	deliver := newLink(a).run
+	if !cfg.linked() {
+		p, err := newProviders(a)
+		if err != nil {
+			cancel()
+			return nil, err
+		}
+		deliver = p.run
+	}
 	go func() {
 		defer close(a.done)
-		newLink(a).run(ctx)
+		deliver(ctx)
 	}()
 	if cfg.recorder != nil {
 		a.recording = newRecording(cfg.recorder, cfg.logger, cfg.resource)
@@ -95,6 +107,7 @@ func (a *Agent) open(c *conn) {
 	defer a.mu.Unlock()
 	if !a.closing && !c.closed.Load() {
 		a.conns[c] = struct{}{}
+		a.roles[c.role]++
 	}
 }
 
@@ -104,7 +117,10 @@ func (a *Agent) record(r record) {
 	a.mu.Lock()
 	if r.kind == wire.KindClose && r.conn != nil {
 		r.conn.closed.Store(true)
-		delete(a.conns, r.conn)
+		if _, open := a.conns[r.conn]; open {
+			delete(a.conns, r.conn)
+			a.roles[r.conn.role]--
+		}
 	}
 	if a.closing {
 		a.ring.observed++
@@ -250,7 +266,9 @@ func (a *Agent) shutdown(ctx context.Context) {
 		}
 	}
 	a.cancel()
-	<-a.done
+	if a.cfg.linked() { // a span processor that hangs cannot be cut
+		<-a.done
+	}
 	recorded := a.recording == nil || a.recording.ended(ctx, a.cfg.timing.closing/4)
 
 	a.mu.Lock()

@@ -14,6 +14,9 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/wsstats/wsstatsreceiver/wire"
 )
 
@@ -50,6 +53,8 @@ type config struct {
 	logger     *slog.Logger
 	outcome    func(Outcome)
 	recorder   io.Writer
+	tracers    trace.TracerProvider // nil: no spans are made here
+	meters     metric.MeterProvider // nil: no metrics are made here
 	timing     timing
 }
 
@@ -193,6 +198,9 @@ func newConfig(opts []Option) (*config, error) {
 	}
 	var badResource error
 	c.resource, badResource = newResource(c.service, c.attributes)
+	if !c.linked() {
+		c.aggregates = 0
+	}
 	for _, err := range []error{badAggregates, badResource} {
 		if err != nil {
 			// The specification wants a bad variable reported and left out, not a

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/wsstats/wsstatsreceiver/wire"
+	"github.com/wsstats/wsstatsreceiver/wire/conventions"
 )
 
 // Message is a message that the application has received. The zero value is the
@@ -72,10 +73,7 @@ func (c *Connection) Process(ctx context.Context, m Message, attributes ...Attri
 	if c == nil {
 		return ctx, func(error) {}
 	}
-	var rules spanRules
-	if told, ok := c.rec.(interface{ spanRules() spanRules }); ok {
-		rules = told.spanRules()
-	}
+	rules := rulesOf(c.rec)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if m == (Message{}) {
@@ -88,8 +86,10 @@ func (c *Connection) Process(ctx context.Context, m Message, attributes ...Attri
 	r.typ, r.seq = m.typ, m.seq
 	began := c.now
 	ids, shared := c.identify(&r, m, rules.handshakeTraces)
-	state, kept := rules.sample(ids.trace, shared, &c.ids)
-	ctx = remoteSpan(context.WithValue(ctx, statedKey{}, nil), ids, state, kept)
+	if !rules.none {
+		state, kept := rules.sample(ids.trace, shared, &c.ids)
+		ctx = remoteSpan(context.WithValue(ctx, statedKey{}, nil), ids, state, kept)
+	}
 	var once sync.Once
 	return ctx, func(err error) {
 		once.Do(func() { c.processed(&r, began, err) })
@@ -142,7 +142,7 @@ func (c *Connection) seed() wire.Seed {
 
 // slot is that of received messages.
 func (c *Connection) slot() wire.Slot {
-	slot, _ := dataSlot(c.conn.role, wire.DirectionReceived)
+	slot, _ := conventions.DataSlot(c.conn.role, wire.DirectionReceived)
 	return slot
 }
 

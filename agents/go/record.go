@@ -24,7 +24,8 @@ type conn struct {
 	traceID wire.TraceID
 	spanID  wire.SpanID
 
-	// What the ids of its messages are derived from, once Agent.record needs them.
+	// What the ids of its messages are derived from, once derive was called: by
+	// Agent.record where the agent aggregates, else by the providers' goroutine.
 	seed   wire.Seed
 	seeded bool
 
@@ -35,6 +36,17 @@ type conn struct {
 	// that mentioned it last.
 	declared  uint64
 	mentioned uint64
+
+	// The providers' own: its handshake span where a provider gave it other ids.
+	madeSpan *spanIDs
+}
+
+// derive is what the ids of the connection's messages are derived from.
+func (c *conn) derive() wire.Seed {
+	if !c.seeded {
+		c.seed, c.seeded = wire.ConnectionSeed(c.id), true
+	}
+	return c.seed
 }
 
 // spanIDs names a span.

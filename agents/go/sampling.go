@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/wsstats/wsstatsreceiver/wire"
+	"github.com/wsstats/wsstatsreceiver/wire/conventions"
 )
 
 // sampling knows which messages' spans the receiver keeps, and whether there
@@ -56,43 +57,22 @@ func (s *sampling) leave(c *conn, seen *sight) bool {
 
 // randomness is what the receiver compares with its threshold.
 func (s *sampling) randomness(c *conn, seen *sight) (uint64, bool) {
-	if !c.seeded {
-		c.seed, c.seeded = wire.ConnectionSeed(c.id), true
-	}
+	seed := c.derive()
 	var trace wire.TraceID
 	derived := true
-	switch slot, ok := dataSlot(seen.role, seen.dir); {
+	switch slot, ok := conventions.DataSlot(seen.role, seen.dir); {
 	case s.handshakeTraces:
-		trace = c.seed.TraceID(0, wire.SlotHandshake)
+		trace = seed.TraceID(0, wire.SlotHandshake)
 		if c.traceID != (wire.TraceID{}) && c.traceID != trace {
 			trace, derived = c.traceID, false
 		}
 	case !ok || seen.seq <= 0:
 		return 0, false
 	case !s.byConnection:
-		trace = c.seed.TraceID(uint64(seen.seq), slot)
+		trace = seed.TraceID(uint64(seen.seq), slot)
 	}
 	if s.byConnection && derived {
-		return c.seed.Randomness(), true
+		return seed.Randomness(), true
 	}
 	return wire.TraceRandomness(trace), true
-}
-
-// dataSlot is the slot of a message's ids (docs/conventions.md).
-func dataSlot(role wire.Role, dir wire.Direction) (slot wire.Slot, ok bool) {
-	sent := dir == wire.DirectionSent
-	if !sent && dir != wire.DirectionReceived {
-		return 0, false
-	}
-	switch role {
-	case wire.RoleClient, wire.RoleServer:
-		if sent == (role == wire.RoleClient) {
-			return wire.SlotClientData, true
-		}
-		return wire.SlotServerData, true
-	}
-	if sent {
-		return wire.SlotSent, true
-	}
-	return wire.SlotReceived, true
 }

@@ -7,11 +7,20 @@ import (
 )
 
 // spanRules are what a receiver says of the spans that it makes of messages.
-// The zero value is what holds until it has said anything.
+// The zero value is what holds until it has said anything, and with providers.
 type spanRules struct {
 	threshold       uint64 // spans with less randomness are not kept
 	byConnection    bool   // the messages of a connection are kept or dropped together
 	handshakeTraces bool   // a connection is one trace: that of its handshake
+	none            bool   // nobody makes spans: whoever looks for a parent goes past them
+}
+
+// rulesOf are those of where the records go.
+func rulesOf(rec recorder) (rules spanRules) {
+	if told, ok := rec.(interface{ spanRules() spanRules }); ok {
+		rules = told.spanRules()
+	}
+	return rules
 }
 
 func (s *spanRules) follow(w *wire.Welcome) {

@@ -141,6 +141,9 @@ func newClientUpgrade(rec recorder, r *http.Request, secure bool, remote net.Add
 	if u.parent.TraceID != (wire.TraceID{}) {
 		u.trace = u.parent.TraceID
 	}
+	if rulesOf(rec).none {
+		u.trace, u.span = u.parent.TraceID, u.parent.SpanID
+	}
 	return u
 }
 
@@ -150,6 +153,9 @@ func (u *upgrade) requestHeader() http.Header {
 	flags := byte(1)
 	if u.parent.TraceID != (wire.TraceID{}) {
 		flags = u.parent.Flags
+	}
+	if u.span == (wire.SpanID{}) { // nobody makes spans, and none is active
+		return http.Header{connectionHeader: {u.id}}
 	}
 	traceparent := "00-" + hex.EncodeToString(u.trace[:]) + "-" + hex.EncodeToString(u.span[:]) + "-" + hex.EncodeToString([]byte{flags})
 	header := http.Header{connectionHeader: {u.id}, traceparentHeader: {traceparent}}
@@ -292,6 +298,7 @@ func (u *upgrade) stateParent(e *wire.Event) {
 
 func (u *upgrade) stateSpan(e *wire.Event) {
 	e.TraceID, e.SpanID, e.ParentSpanID = u.trace, u.span, u.parent.SpanID
+	e.Parent.Flags = u.parent.Flags // for providers; on the wire there are none without a traceparent
 }
 
 func (u *upgrade) record(c *conn, e *wire.Event, now time.Time) {
