@@ -18,11 +18,11 @@ type Agent struct {
 
 	mu      sync.Mutex // short: never held while waiting or encoding
 	ring    ring
-	meter   *meter             // nil: it does not aggregate
-	conns   map[*conn]struct{} // the open ones
+	meter   *meter              // nil: it does not aggregate
+	conns   map[*conn]struct{}  // the open ones
 	roles   map[wire.Role]int64 // how many of them are of each role
-	closing bool               // Shutdown was called
-	rules   spanRules          // of the receiver
+	closing bool                // Shutdown was called
+	rules   spanRules           // of the receiver
 
 	unsampled uint64 // messages left out
 	sessions  uint64 // welcomed

@@ -14,6 +14,9 @@
 // An agent of an application with many messages may measure them itself, and tell
 // only of those whose spans the receiver's sampling keeps: see [WithAggregates].
 //
+// An application with an OpenTelemetry SDK may have the agent make the same spans
+// and metrics through that, without a receiver: see [WithTracerProvider].
+//
 // A tap ([Agent.Handler], [Agent.Dialer], [Agent.Transport], …) observes a
 // connection by its bytes. What those do not say the application tells the same
 // [Connection]: [ConnectionFromContext], [ConnectionOf]. What no tap can get

@@ -9,6 +9,8 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/wsstats/wsstatsreceiver/wire"
 )
@@ -21,11 +23,13 @@ var modes = map[string]struct {
 	aggregates int
 	threshold  string
 	dimensions []string
+	providers  bool
 }{
 	"events":                {},
 	"aggregates":            {aggregates: 1, threshold: "0"},
 	"aggregates, dimension": {aggregates: 1, threshold: "0", dimensions: []string{"room.id"}},
 	"unsampled":             {aggregates: 1, threshold: wire.FormatThreshold(wire.NeverSampled)},
+	"providers":             {providers: true},
 }
 
 // hotPath is a client's connection with a tap of a real agent, which is welcome
@@ -41,7 +45,11 @@ type hotPath struct {
 func newHotPath(tb testing.TB, mode string) *hotPath {
 	tb.Helper()
 	m := modes[mode]
-	a := newAgent(tb, WithEndpoint("ws://"+blackHole(tb)), WithAggregates(m.aggregates))
+	opts := []Option{WithEndpoint("ws://" + blackHole(tb)), WithAggregates(m.aggregates)}
+	if m.providers { // the rounds do what their goroutine would do
+		opts = append(opts, WithTracerProvider(sdktrace.NewTracerProvider()), WithMeterProvider(sdkmetric.NewMeterProvider()), WithBatch(1<<20, 1<<30, time.Hour))
+	}
+	a := newAgent(tb, opts...)
 	if a.meter != nil {
 		a.mu.Lock()
 		welcomed(a.meter, &wire.Welcome{SamplingThreshold: m.threshold, Dimensions: m.dimensions}, &a.ring)

@@ -48,21 +48,22 @@ func (o *occurrence) see(r *record) {
 // identify finds the ids of the span and of its parent, which is zero for a root.
 // What is neither stated nor derived is random.
 func (o *occurrence) identify() (ids spanIDs, parent wire.SpanID) {
-	ids, parent = randomIDs(), o.ParentSpanID
-	if o.Parent.TraceID != (wire.TraceID{}) {
+	if parent = o.ParentSpanID; o.Parent.TraceID != (wire.TraceID{}) {
 		parent = o.Parent.SpanID
 	}
-	derived := wire.TraceID{}
+	stated := o.statedTrace()
 	if seed, n, slot, ok := o.place(); ok {
-		derived = seed.TraceID(n, slot)
-		ids = spanIDs{derived, seed.SpanID(n, slot, o.kind, o.role)}
-		kind, role, ok := conventions.Parent(o.kind, o.role, o.conn.shared || o.Bool(wire.AttrShared))
-		if trace := o.statedTrace(); ok && parent == (wire.SpanID{}) && (trace == derived || trace == (wire.TraceID{})) {
-			parent = seed.SpanID(n, slot, kind, role)
+		ids = spanIDs{seed.TraceID(n, slot), seed.SpanID(n, slot, o.kind, o.role)}
+		if parent == (wire.SpanID{}) && (stated == ids.trace || stated == (wire.TraceID{})) {
+			if kind, role, ok := conventions.Parent(o.kind, o.role, o.conn.shared || o.Bool(wire.AttrShared)); ok {
+				parent = seed.SpanID(n, slot, kind, role)
+			}
 		}
+	} else {
+		ids = randomIDs()
 	}
-	if trace := o.statedTrace(); trace != (wire.TraceID{}) {
-		ids.trace = trace
+	if stated != (wire.TraceID{}) {
+		ids.trace = stated
 	}
 	if o.SpanID != (wire.SpanID{}) {
 		ids.span = o.SpanID

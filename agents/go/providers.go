@@ -29,6 +29,10 @@ func WithMeterProvider(mp metric.MeterProvider) Option {
 	return func(c *config) { c.meters = mp }
 }
 
+// maxUntold is how many events the providers may have taken that the ring still
+// holds: to lock it for each would be in the way of the application.
+const maxUntold = 64
+
 // linked tells whether the agent reports over a link.
 func (c *config) linked() bool { return c.tracers == nil && c.meters == nil }
 
@@ -120,8 +124,8 @@ func (p *providers) drained() bool {
 	return a.closing && !a.ring.waits() && !a.ring.unreported()
 }
 
-// handOver takes a batch out of the ring, event by event: one that is in the
-// hands of the providers still counts as held.
+// handOver hands over a batch: its events are in the ring, and count as held, until
+// the providers have taken them.
 func (p *providers) handOver() {
 	a := p.agent
 	a.mu.Lock()
@@ -142,18 +146,27 @@ func (p *providers) handOver() {
 			p.metrics.follow(role, n)
 		}
 	}
+	observed := 0
 	for i := range p.scratch {
 		if p.stopped() {
 			break
 		}
 		p.observe(&p.scratch[i])
-		a.mu.Lock()
-		if a.ring.numbered > 0 { // else Shutdown has dropped it meanwhile
-			a.ring.acknowledge(1)
+		if observed++; observed == maxUntold {
+			p.tell(observed)
+			observed = 0
 		}
-		a.mu.Unlock()
 	}
+	p.tell(observed)
 	clear(p.scratch) // lets go of connections
+}
+
+// tell takes the events out of the ring that the providers have taken.
+func (p *providers) tell(observed int) {
+	a := p.agent
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ring.acknowledge(min(observed, a.ring.numbered)) // Shutdown may have dropped them meanwhile
 }
 
 // leave takes the connections off the gauge that are still open: nobody would

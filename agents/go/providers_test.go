@@ -321,7 +321,8 @@ func TestIDGenerator(t *testing.T) {
 	asked := spanIDs{wire.TraceID{1}, wire.SpanID{2}}
 	ctx := withIDs(t.Context(), asked)
 	traceID, spanID := g.NewIDs(ctx)
-	assert.Equal(t, asked, spanIDs{wire.TraceID(traceID), wire.SpanID(spanID)})
+	assert.Equal(t, trace.TraceID(asked.trace), traceID)
+	assert.Equal(t, trace.SpanID(asked.span), spanID)
 	assert.Equal(t, spanID, g.NewSpanID(ctx, traceID))
 	assert.NotEqual(t, spanID, g.NewSpanID(ctx, trace.TraceID{3}))
 	seen := map[trace.SpanID]bool{}

@@ -149,7 +149,7 @@ func TestClientConnectionID(t *testing.T) {
 				assert.Equal(t, tt.stated, h.extra.TraceID == sent.TraceID)
 				assert.Equal(t, tt.stated, h.extra.SpanID == sent.SpanID)
 				if tt.stated {
-					assert.Zero(t, h.extra.Parent, "one form of the two")
+					assert.Zero(t, h.extra.Parent.TraceID, "one form of the two")
 					assert.Equal(t, sent.TraceID, h.conn.traceID)
 					assert.Equal(t, sent.SpanID, h.conn.spanID)
 				}
