@@ -46,7 +46,7 @@ type Agent struct {
 type Stats struct {
 	Observed     uint64            // events recorded, and aggregates made of them (WithAggregates)
 	Unsampled    uint64            // of Observed: messages that aggregates alone tell of
-	Acknowledged uint64            // taken by the receiver, those in Rejected too
+	Acknowledged uint64            // taken by the receiver, those in Rejected too, or by the providers
 	Rejected     uint64            // of Acknowledged: refused by the receiver one by one
 	Held         uint64            // not sent, or not acknowledged
 	Dropped      map[string]uint64 // lost, by reason: queue_full, oversize, refused, poison, shutdown

@@ -150,7 +150,7 @@ func WithLogger(logger *slog.Logger) Option {
 }
 
 // WithOutcome has f told what became of each event that is to be sent: once, when
-// the receiver has taken it or it is dropped. It is meant for tools that keep a
+// the receiver (or providers) took it or it is dropped. It is meant for tools that keep a
 // ledger or measure latencies. The agent is locked meanwhile: f returns at once and
 // does not use it.
 func WithOutcome(f func(Outcome)) Option {

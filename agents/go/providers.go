@@ -18,7 +18,7 @@ import (
 //
 // With this option or [WithMeterProvider] no link is opened, and the options and
 // the environment of a link, of a resource and of aggregates have no effect: the
-// resource is the providers', and metrics count all events anyway.
+// resource is the providers', and metrics count all events anyway. A nil tp is none.
 func WithTracerProvider(tp trace.TracerProvider) Option {
 	return func(c *config) { c.tracers = tp }
 }
@@ -159,6 +159,7 @@ func (p *providers) handOver() {
 	}
 	p.tell(observed)
 	clear(p.scratch) // lets go of connections
+	p.seen = occurrence{}
 }
 
 // tell takes the events out of the ring that the providers have taken.

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
@@ -50,6 +51,26 @@ func (p *provided) span(t *testing.T, name string) *tracetest.SpanStub {
 	spans := p.spans(name)
 	require.Len(t, spans, 1, name)
 	return &spans[0]
+}
+
+// exemplar is the span of the only exemplar of a histogram's direction.
+func (p *provided) exemplar(t *testing.T, name, direction string) trace.SpanID {
+	t.Helper()
+	var rm metricdata.ResourceMetrics
+	require.NoError(t, p.reader.Collect(t.Context(), &rm))
+	for _, m := range rm.ScopeMetrics[0].Metrics {
+		if m.Name != name {
+			continue
+		}
+		for _, point := range m.Data.(metricdata.Histogram[float64]).DataPoints {
+			if dir, _ := point.Attributes.Value("ws.direction"); dir.AsString() == direction {
+				require.Len(t, point.Exemplars, 1)
+				return trace.SpanID(point.Exemplars[0].SpanID)
+			}
+		}
+	}
+	require.Fail(t, "no such metric", name)
+	return trace.SpanID{}
 }
 
 // requireChild checks that both spans are in one trace, one under the other.
@@ -171,6 +192,7 @@ func TestProvidersAtBothEnds(t *testing.T) {
 		"ws.message.size ws.direction=\"sent\"\nws.message.type=\"text\"\nws.role=\"server\"":                "By count 1 sum 2 ",
 		`ws.processing.time ws.message.type="text"`:                                                          "s count 1 ",
 	})
+	assert.Equal(t, far.span(t, "ws.receive text").SpanContext.SpanID(), far.exemplar(t, "ws.message.size", "received"))
 	for _, p := range []*provided{near, far} {
 		s := p.Stats()
 		assert.Equal(t, s.Observed, s.Acknowledged)
@@ -313,6 +335,17 @@ func TestOneProvider(t *testing.T) {
 	conn.Closed(1000, "", Local)
 	flushed(t, a)
 	assert.Len(t, exporter.GetSpans(), 3)
+}
+
+// Red when: an agent with providers opens a link, or measures by itself.
+func TestProvidersOpenNoLink(t *testing.T) {
+	r := newReceiver(t, encodings[EncodingJSON], nil)
+	p := newProvided(t, nil, WithEndpoint(r.endpoint()), WithAggregates(1), WithToken("secret"))
+	assert.Nil(t, p.meter)
+	p.Observe(Opening{Role: RoleServer}).Closed(1000, "", Local)
+	require.NoError(t, p.Shutdown(t.Context()))
+	assert.Equal(t, uint64(2), p.Stats().Acknowledged)
+	assert.Empty(t, r.requests)
 }
 
 // Red when: spans of the application get ids that were meant for others, or zero ones.
