@@ -1,11 +1,14 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
+	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -55,6 +58,51 @@ func TestAggregates(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAggregatesOfCompressedMessages has taps tell of a chat whose messages are
+// compressed, mostly: what they know of the sizes is the same in events and in
+// aggregates. Red when: a compressed message counts among the sizes or the bytes.
+func TestAggregatesOfCompressedMessages(t *testing.T) {
+	const messages = 90
+	tell := func(options ...wsstats.Option) map[string]string {
+		c := startCollector(t)
+		agentOf := func(service string) *wsstats.Agent {
+			agent, err := wsstats.NewAgent(append(options, wsstats.WithServiceName(service), wsstats.WithEndpoint("ws://"+c.endpoint))...)
+			require.NoError(t, err)
+			return agent
+		}
+		client, server := agentOf("client"), agentOf("server")
+		app := newChat(t, server, strings.Clone)
+		ws, _, err := client.Dialer(&websocket.Dialer{EnableCompression: true}).Dial("ws://"+app.Listener.Addr().String(), nil)
+		require.NoError(t, err)
+		for i := range messages {
+			ws.EnableWriteCompression(i%3 > 0)
+			require.NoError(t, ws.WriteMessage(websocket.TextMessage, bytes.Repeat([]byte("ha"), 10*i)))
+			_, _, err := ws.ReadMessage()
+			require.NoError(t, err)
+		}
+		require.NoError(t, ws.Close())
+		app.leave()
+		ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
+		defer cancel()
+		for _, agent := range []*wsstats.Agent{client, server} {
+			require.NoError(t, agent.Shutdown(ctx))
+		}
+		c.stop(t)
+		return c.output.measured(t)
+	}
+	plain := tell()
+	assert.Equal(t, plain, tell(wsstats.WithAggregates(1)))
+	for series, count := range map[string]int{
+		"ws.messages.sent client map[ws.message.type:text ws.role:client]":                      messages,
+		"ws.messages.sent server map[ws.message.type:text ws.role:server]":                      messages,
+		"ws.message.size client map[ws.direction:sent ws.message.type:text ws.role:client]":     messages / 3,
+		"ws.message.size server map[ws.direction:received ws.message.type:text ws.role:server]": messages / 3,
+	} {
+		assert.Regexp(t, fmt.Sprintf(`^\{(count:0 sum|count):%d `, count), plain[series], series)
+	}
+	assert.NotContains(t, plain, "ws.message.size server map[ws.direction:sent ws.message.type:text ws.role:server]")
 }
 
 const storyMessages = 3000
