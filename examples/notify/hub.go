@@ -23,6 +23,7 @@ const (
 	maxTopics            = 100 // of a subscriber
 	writeWait            = 5 * time.Second
 	pongWait             = 5 * time.Second
+	leaveWait            = 250 * time.Millisecond // for those who leave by themselves: our close would cross theirs
 )
 
 // hub is the service: it knows the subscribers, and hands notifications on to them.
@@ -171,13 +172,20 @@ func (h *hub) broadcast(ctx context.Context, msg message) (recipients int) {
 func (h *hub) shutdown(ctx context.Context) error {
 	h.mu.Lock()
 	h.closing = true
+	h.mu.Unlock()
+	gone := make(chan struct{})
+	go func() { h.serving.Wait(); close(gone) }()
+	select {
+	case <-gone:
+		return nil
+	case <-time.After(leaveWait):
+	}
+
+	h.mu.Lock()
 	for s := range h.subscribers {
 		s.close(goingAway)
 	}
 	h.mu.Unlock()
-
-	gone := make(chan struct{})
-	go func() { h.serving.Wait(); close(gone) }()
 	select {
 	case <-gone:
 		return nil

@@ -119,7 +119,7 @@ func TestPublishRefuses(t *testing.T) {
 //
 // Red when: publish does not extract, or a queued message forgets its context.
 func TestLinks(t *testing.T) {
-	_, r, url, stop := startHub(t, 4, time.Hour)
+	h, r, url, stop := startHub(t, 4, time.Hour)
 	ws := subscribe(t, url, "u-1", "weather")
 	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	for _, to := range []string{`"topic":"weather"`, `"user":"u-1"`} {
@@ -128,6 +128,7 @@ func TestLinks(t *testing.T) {
 		require.Contains(t, answer, `"recipients":1`)
 		require.Equal(t, "rain", next(t, ws).Text)
 	}
+	require.Eventually(t, func() bool { return h.counts().Sent == 3 }, patience, time.Millisecond) // before the close
 	require.NoError(t, ws.Close(websocket.StatusNormalClosure, ""))
 	stop()
 	link := func(row map[string]any) map[string]any { return row["links"].([]any)[0].(map[string]any) }

@@ -25,7 +25,7 @@ func TestBothSidesReportWhatHappened(t *testing.T) {
 	var printed receivertest.Printed
 	require.NoError(t, example(&printed).Run(t.Context(), []string{
 		"--listen", "127.0.0.1:0", "--collector", r.URL, "--ping-every", "1h",
-		"--subscribers", "4", "--notifications", "10", "--every", "0s",
+		"--subscribers", "4", "--notifications", "10", "--every", "20ms",
 	}))
 	assert.Equal(t, map[string]int{
 		"handshake": 4, "send": 30, "receive": 30, "process": 30, "ping": 4, "pong": 4, "close": 4, "1000": 4,

@@ -167,7 +167,7 @@ func TestExampleChat(t *testing.T) {
 // link to it.
 func TestExampleNotify(t *testing.T) {
 	c := startCollector(t)
-	printed, events := runExample(t, c, "notify", "--subscribers", "4", "--notifications", "10", "--every", "0s", "--ping-every", "1h")
+	printed, events := runExample(t, c, "notify", "--subscribers", "4", "--notifications", "10", "--every", "20ms", "--ping-every", "1h")
 	assert.Contains(t, printed, "notify-client: 4 connections, 30 sent, 30 received, 0 too slow; ")
 	assert.Contains(t, printed, "notify-server: 4 connections, 30 sent, 30 received, 0 too slow; ")
 
