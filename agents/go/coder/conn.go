@@ -21,13 +21,14 @@ type Conn struct {
 
 	message wsstats.Message
 	writing chan struct{} // holds one while a message is written: they are numbered in the order of the wire
-	gone    chan struct{} // closed: the close was recorded
+	gone    chan struct{} // closed: the close was recorded, or is when nothing is being written
 
 	closeRead sync.Once
 	readEnded context.Context // of CloseRead
 
-	mu  sync.Mutex
-	end ending
+	mu    sync.Mutex
+	end   ending
+	holds int // what is being written: the close waits for it
 }
 
 func newConn() *Conn {
@@ -119,6 +120,8 @@ func (c *Conn) Write(ctx context.Context, typ websocket.MessageType, p []byte) e
 	}
 	defer c.unlock()
 	c.observed.Sending(ctx)
+	c.hold()
+	defer c.release()
 	if err := c.Conn.Write(ctx, typ, p); err != nil {
 		c.failed(err)
 		return err
@@ -178,6 +181,8 @@ func (w *writer) Write(p []byte) (int, error) {
 
 // Close ends the message.
 func (w *writer) Close() error {
+	w.c.hold()
+	defer w.c.release()
 	err := w.WriteCloser.Close()
 	if w.closed {
 		return err

@@ -3,12 +3,14 @@ package wsstatscoder
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -367,4 +369,76 @@ func TestWritersAreInALine(t *testing.T) {
 	require.NoError(t, ws.Conn.CloseNow())
 	require.ErrorIs(t, ws.Close(websocket.StatusNormalClosure, "bye"), net.ErrClosed)
 	r.RequireClose(1006, "", "none", false)
+}
+
+// lateConn's writes return late.
+type lateConn struct {
+	net.Conn
+	late    atomic.Bool
+	written chan struct{} // gets one when a write is done
+	until   chan struct{} // closed when it may return
+}
+
+func (c *lateConn) Write(p []byte) (int, error) {
+	late := c.late.Load()
+	n, err := c.Conn.Write(p)
+	if late {
+		c.written <- struct{}{}
+		<-c.until
+	}
+	return n, err
+}
+
+// What was sent is recorded before the close that it has caused, in whichever way it was
+// sent, although that is read before the write returns; and so is a ping that has no
+// answer. Red when: the close does not wait.
+func TestCloseIsLast(t *testing.T) {
+	for name, tt := range map[string]struct {
+		write func(context.Context, *Conn) error
+		sent  string
+	}{
+		"message": {func(ctx context.Context, ws *Conn) error { return ws.Write(ctx, text, []byte("bye")) }, "text 1 3"},
+		"writer": {func(ctx context.Context, ws *Conn) error {
+			w, err := ws.Writer(ctx, text)
+			return errors.Join(err, w.Close())
+		}, "text 1 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := receivertest.Start(t)
+			late := &lateConn{written: make(chan struct{}, 1), until: make(chan struct{})}
+			pinged := make(chan struct{})
+			target := gorillaServer(t, func(ws *gorilla.Conn) {
+				ws.SetPingHandler(func(string) error {
+					close(pinged)
+					return nil
+				})
+				_, _, err := ws.ReadMessage()
+				assert.NoError(t, err)
+				<-late.written
+			})
+			transport := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+				late.Conn, err = new(net.Dialer).DialContext(ctx, network, addr)
+				return late, err
+			}}
+			ws, _, err := Dial(t.Context(), r.Agent, target, &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
+			require.NoError(t, err)
+			ping, failed := make(chan error, 1), make(chan error, 1)
+			go func() { ping <- ws.Ping(t.Context()) }()
+			<-pinged
+			late.late.Store(true)
+			go func() { failed <- tt.write(t.Context(), ws) }()
+			_, _, err = ws.Read(t.Context())
+			require.Error(t, err)
+			close(late.until)
+			require.NoError(t, <-failed)
+			require.NoError(t, ws.CloseNow())
+			require.Error(t, <-ping)
+
+			r.RequireClose(1006, "", "none", false)
+			assert.Equal(t, []string{tt.sent}, r.Messages(wire.KindSend))
+			pings := r.Events(wire.KindPing)
+			require.Len(t, pings, 1)
+			assert.False(t, pings[0].HasDuration)
+		})
+	}
 }

@@ -17,6 +17,8 @@ import (
 
 // Ping pings as [websocket.Conn.Ping] does, and records the round trip.
 func (c *Conn) Ping(ctx context.Context) error {
+	c.hold()
+	defer c.release()
 	told, began := c.observed.Pinging(), time.Now()
 	err := c.Conn.Ping(ctx)
 	if err != nil {
@@ -55,7 +57,7 @@ type ending struct {
 	initiator wsstats.Initiator
 	clean     bool   // both ends have sent a close frame
 	cause     string // why the network failed
-	recorded  bool
+	over      bool   // it is to be recorded, or was
 }
 
 // vanished is the end of a connection without a close frame (RFC 6455 section 7.1.5).
@@ -92,7 +94,7 @@ func (c *Conn) closing(code websocket.StatusCode, reason string, by wsstats.Init
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if !c.end.recorded {
+		if !c.end.over {
 			c.end = before
 		}
 	}
@@ -145,15 +147,37 @@ func (c *Conn) failed(err error) {
 	}
 }
 
-// closed records the close, once.
+// closed records the close, or leaves it to release. That happens once.
 func (c *Conn) closed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.end.recorded {
+	if c.end.over {
 		return
 	}
-	c.end.recorded = true
+	c.end.over = true
 	close(c.gone)
+	if c.holds == 0 {
+		c.recordClose()
+	}
+}
+
+// hold keeps the close back until release: what is sent is recorded after the
+// write, a ping after its pong, and the close may be read before that.
+func (c *Conn) hold() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.holds++
+}
+
+func (c *Conn) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.holds--; c.holds == 0 && c.end.over {
+		c.recordClose() // once: the agent takes no second one
+	}
+}
+
+func (c *Conn) recordClose() {
 	attributes := []wsstats.Attribute{wsstats.Bool("ws.close.clean", c.end.clean)}
 	if c.end.cause != "" && c.end.initiator == wsstats.None {
 		attributes = append(attributes, wsstats.String("error.type", c.end.cause))

@@ -28,6 +28,8 @@ type Conn struct {
 	pings []*ping // sent and unanswered, oldest first, at most maxPings
 	end   ending
 	cause string // why the network failed
+	holds int    // what is being written: the close waits for it
+	over  bool   // the close is to be recorded, or was
 }
 
 func newConn(ws *websocket.Conn, observed *wsstats.Connection) *Conn {
@@ -134,6 +136,8 @@ func (c *Conn) write(typ int, data []byte, do func() error) error {
 	}
 	c.finish()
 	c.observed.Sending(noContext)
+	c.hold()
+	defer c.release()
 	if err := do(); err != nil {
 		c.failed(err)
 		return err
@@ -225,6 +229,8 @@ func (w *writer) ReadFrom(r io.Reader) (int64, error) {
 
 // Close ends the message.
 func (w *writer) Close() error {
+	w.c.hold()
+	defer w.c.release()
 	if err := w.WriteCloser.Close(); err != nil {
 		w.c.failed(err)
 		return err

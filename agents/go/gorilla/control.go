@@ -33,6 +33,8 @@ func (c *Conn) handle() {
 	answerPing, answerClose := c.Conn.PingHandler(), c.Conn.CloseHandler()
 	c.defaults = handlers{
 		ping: func(payload string) error {
+			c.hold()
+			defer c.release()
 			err := answerPing(payload)
 			if err == nil {
 				c.observed.PongSent(len(payload))
@@ -99,6 +101,8 @@ func (c *Conn) WriteControl(messageType int, data []byte, deadline time.Time) er
 // control has a control frame written. It is noted before, as its answer may be
 // read before the write returns.
 func (c *Conn) control(typ int, data []byte, write func() error) error {
+	c.hold()
+	defer c.release()
 	switch typ {
 	case websocket.PingMessage:
 		sent := c.pinging(string(data))
@@ -235,10 +239,36 @@ func (c *Conn) failed(err error) {
 	}
 }
 
-// closed records the close. That happens once: the agent takes no second one.
+// closed records the close, or leaves it to release. That happens once.
 func (c *Conn) closed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.over {
+		return
+	}
+	c.over = true
+	if c.holds == 0 {
+		c.recordClose()
+	}
+}
+
+// hold keeps the close back until release: what is written is recorded after the
+// write, and the peer's answer to it, a close for one, may be read before that.
+func (c *Conn) hold() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.holds++
+}
+
+func (c *Conn) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.holds--; c.holds == 0 && c.over {
+		c.recordClose() // once: the agent takes no second one
+	}
+}
+
+func (c *Conn) recordClose() {
 	for _, p := range c.pings {
 		p.told(-1)
 	}

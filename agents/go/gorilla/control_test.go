@@ -2,10 +2,12 @@ package wsstatsgorilla
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -159,4 +161,65 @@ func TestCloseIsNotSent(t *testing.T) {
 	require.Error(t, ws.WriteControl(gorilla.CloseMessage, gorilla.FormatCloseMessage(1000, ""), soon()))
 	_ = ws.Close()
 	r.RequireClose(1006, "", "none", false)
+}
+
+// lateConn's writes return late.
+type lateConn struct {
+	net.Conn
+	late    atomic.Bool
+	written chan struct{} // gets one when a write is done
+	until   chan struct{} // closed when it may return
+}
+
+func (c *lateConn) Write(p []byte) (int, error) {
+	late := c.late.Load()
+	n, err := c.Conn.Write(p)
+	if late {
+		c.written <- struct{}{}
+		<-c.until
+	}
+	return n, err
+}
+
+// What was sent is recorded before the close that it has caused, in whichever way it was
+// sent, although that is read before the write returns. Red when: the close does not wait.
+func TestCloseIsLast(t *testing.T) {
+	for name, tt := range map[string]struct {
+		write func(*Conn) error
+		sent  wire.Kind
+		want  string
+	}{
+		"message": {func(ws *Conn) error { return ws.WriteMessage(text, []byte("bye")) }, wire.KindSend, "text 1 3"},
+		"writer": {func(ws *Conn) error {
+			w, err := ws.NextWriter(text)
+			return errors.Join(err, w.Close())
+		}, wire.KindSend, "text 1 0"},
+		"pong": {func(ws *Conn) error { return ws.WriteControl(gorilla.PongMessage, []byte("bye"), soon()) }, wire.KindPong, " 1 3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := receivertest.Start(t)
+			late := &lateConn{written: make(chan struct{}, 1), until: make(chan struct{})}
+			d := Dialer{Agent: r.Agent}
+			d.NetDialContext = func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+				late.Conn, err = new(net.Dialer).DialContext(ctx, network, addr)
+				return late, err
+			}
+			ws, _, err := d.Dial(coderServer(t, func(_ context.Context, ws *websocket.Conn) {
+				<-late.written
+				_ = ws.CloseNow()
+			}), nil)
+			require.NoError(t, err)
+			late.late.Store(true)
+			failed := make(chan error, 1)
+			go func() { failed <- tt.write(ws) }()
+			_, _, err = ws.ReadMessage()
+			require.Error(t, err)
+			close(late.until)
+			require.NoError(t, <-failed)
+			require.NoError(t, ws.Close())
+
+			r.RequireClose(1006, "", "none", false)
+			assert.Equal(t, []string{tt.want}, r.Messages(tt.sent))
+		})
+	}
 }
