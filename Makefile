@@ -9,6 +9,7 @@ MAKEFLAGS     += --no-builtin-rules --no-print-directory
 BUILDER_VERSION     := v0.158.0
 GOLANGCI_VERSION    := v2.15.0
 GOVULNCHECK_VERSION := v1.9.0
+K6_VERSION          := v1.8.1
 WEBSOCKETS_VERSION  := 15.0.1
 PLATFORMS           := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
@@ -25,6 +26,7 @@ TOOL      := build/wsstats
 RIVALS    := build/otelcol-bench
 COMPARE   := build/bench-compare
 LINTER    := build/bin/golangci-lint-$(GOLANGCI_VERSION)
+K6        := build/bin/k6-$(K6_VERSION)
 PEERS     := build/venv/websockets-$(WEBSOCKETS_VERSION)
 NODE      := examples/node/node_modules/.package-lock.json
 
@@ -48,7 +50,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
-setup: check $(PEERS) $(NODE) $(LINTER) ## check this machine; fetch what the tests and the linters need
+setup: check $(PEERS) $(NODE) $(K6) $(LINTER) ## check this machine; fetch what the tests and the linters need
 
 .PHONY: check
 check:
@@ -76,9 +78,9 @@ example-chat example-notify example-voice: example-%: check $(DEMO)
 	@exec build/$*
 
 .PHONY: test
-test: check $(COLLECTOR) $(DEMO) $(TOOL) $(PEERS) $(NODE) ## test every module, the whole path included; coverage is shown and held over 85 %
+test: check $(COLLECTOR) $(DEMO) $(TOOL) $(PEERS) $(NODE) $(K6) ## test every module, the whole path included; coverage is shown and held over 85 %
 	@WSSTATS_COLLECTOR=$(CURDIR)/$(COLLECTOR) WSSTATS_DEMO=$(CURDIR)/$(DEMO) WSSTATS_TOOL=$(CURDIR)/$(TOOL) \
-		WSSTATS_PYTHON=$(CURDIR)/build/venv/bin/python scripts/test $(MODULES)
+		WSSTATS_PYTHON=$(CURDIR)/build/venv/bin/python WSSTATS_K6=$(CURDIR)/$(K6) scripts/test $(MODULES)
 
 .PHONY: cover
 cover: test ## the same, then build/coverage.html
@@ -169,9 +171,12 @@ $(LINTER):
 	@GOBIN=$(CURDIR)/build/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@mv build/bin/golangci-lint $@
 
-# The other end of a test connection that is not written in Go.
+# The other end of a test connection that shares no code with this project.
 $(PEERS):
 	@scripts/peers build/venv websockets==$(WEBSOCKETS_VERSION) $@
+
+$(K6):
+	@scripts/k6 $(K6_VERSION) $@
 
 $(NODE): examples/node/package-lock.json
 	@scripts/node-modules $(<D)
