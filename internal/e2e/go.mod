@@ -4,12 +4,15 @@ go 1.25.0
 
 require (
 	github.com/Shopify/toxiproxy/v2 v2.5.0
+	github.com/coder/websocket v1.8.15
 	github.com/gorilla/websocket v1.5.3
 	github.com/prometheus/client_model v0.6.2
 	github.com/prometheus/common v0.70.1
 	github.com/rs/zerolog v1.28.0
 	github.com/stretchr/testify v1.11.1
 	github.com/wsstats/wsstatsreceiver/agents/go v0.1.0
+	github.com/wsstats/wsstatsreceiver/agents/go/coder v0.1.0
+	github.com/wsstats/wsstatsreceiver/agents/go/gorilla v0.1.0
 	github.com/wsstats/wsstatsreceiver/wire v0.1.0
 	go.opentelemetry.io/collector/pdata v1.64.0
 	go.opentelemetry.io/otel/trace v1.44.0
@@ -47,5 +50,7 @@ require (
 
 replace (
 	github.com/wsstats/wsstatsreceiver/agents/go => ../../agents/go
+	github.com/wsstats/wsstatsreceiver/agents/go/coder => ../../agents/go/coder
+	github.com/wsstats/wsstatsreceiver/agents/go/gorilla => ../../agents/go/gorilla
 	github.com/wsstats/wsstatsreceiver/wire => ../../wire
 )
