@@ -21,14 +21,14 @@ type Conn struct {
 
 	message wsstats.Message
 	writing chan struct{} // holds one while a message is written: they are numbered in the order of the wire
-	gone    chan struct{} // closed: the close was recorded, or is when nothing is being written
+	gone    chan struct{} // closed: the close was recorded, or is when nothing is held
 
 	closeRead sync.Once
 	readEnded context.Context // of CloseRead
 
 	mu    sync.Mutex
 	end   ending
-	holds int // what is being written: the close waits for it
+	holds int // what is being read or written: the close waits for it
 }
 
 func newConn() *Conn {
@@ -57,6 +57,8 @@ func (c *Conn) Read(ctx context.Context) (websocket.MessageType, []byte, error) 
 // Reader returns a reader as [websocket.Conn.Reader] does. The message is
 // recorded when it was read to its end.
 func (c *Conn) Reader(ctx context.Context) (websocket.MessageType, io.Reader, error) {
+	c.hold()
+	defer c.release()
 	typ, inner, err := c.Conn.Reader(ctx)
 	if err != nil {
 		c.readFailed(err)
@@ -83,6 +85,8 @@ type reader struct {
 
 // Read implements io.Reader.
 func (r *reader) Read(p []byte) (int, error) {
+	r.c.hold()
+	defer r.c.release()
 	n, err := r.inner.Read(p)
 	r.size += n
 	if err == nil || r.ended {

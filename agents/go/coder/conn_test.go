@@ -442,3 +442,48 @@ func TestCloseIsLast(t *testing.T) {
 		})
 	}
 }
+
+// closingConn's Close returns late.
+type closingConn struct {
+	net.Conn
+	closing chan struct{} // closed when Close is called
+	until   chan struct{} // closed when it may return
+	once    sync.Once
+}
+
+func (c *closingConn) Close() error {
+	c.once.Do(func() { close(c.closing) })
+	<-c.until
+	return c.Conn.Close()
+}
+
+// The peer's close frame tells how the connection ended, although the application
+// finds it closed before whoever reads is told. Red when: the close does not wait
+// for the reader.
+func TestCloseWhileThePeerCloses(t *testing.T) {
+	r := receivertest.Start(t)
+	target := gorillaServer(t, func(ws *gorilla.Conn) {
+		bye := gorilla.FormatCloseMessage(gorilla.CloseGoingAway, "restart")
+		assert.NoError(t, ws.WriteControl(gorilla.CloseMessage, bye, time.Now().Add(receivertest.Patience)))
+		_, _, err := ws.ReadMessage()
+		assert.Error(t, err)
+	})
+	conn := &closingConn{closing: make(chan struct{}), until: make(chan struct{})}
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (_ net.Conn, err error) {
+		conn.Conn, err = new(net.Dialer).DialContext(ctx, network, addr)
+		return conn, err
+	}}
+	ws, _, err := Dial(t.Context(), r.Agent, target, &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
+	require.NoError(t, err)
+	read := make(chan error, 1)
+	go func() {
+		_, _, err := ws.Read(t.Context())
+		read <- err
+	}()
+	<-conn.closing
+	require.ErrorIs(t, ws.Close(websocket.StatusNormalClosure, "bye"), net.ErrClosed)
+	close(conn.until)
+	require.Equal(t, websocket.StatusGoingAway, websocket.CloseStatus(<-read))
+
+	r.RequireClose(1001, "restart", "remote", true)
+}

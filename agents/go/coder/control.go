@@ -162,7 +162,9 @@ func (c *Conn) closed() {
 }
 
 // hold keeps the close back until release: what is sent is recorded after the
-// write, a ping after its pong, and the close may be read before that.
+// write, a ping after its pong, and the close may be read before that; and what the
+// peer's close frame said is known to whoever reads, while others see a closed
+// connection already.
 func (c *Conn) hold() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
