@@ -21,18 +21,20 @@ type Conn struct {
 
 	message wsstats.Message
 	writing chan struct{} // holds one while a message is written: they are numbered in the order of the wire
-	gone    chan struct{} // closed: the close was recorded, or is when nothing is held
+	gone    chan struct{} // closed: the connection is over
+
+	recorded chan struct{} // closed: the close was recorded
 
 	closeRead sync.Once
 	readEnded context.Context // of CloseRead
 
 	mu    sync.Mutex
 	end   ending
-	holds int // what is being read or written: the close waits for it
+	holds int // calls that read or write: the close waits for them
 }
 
 func newConn() *Conn {
-	return &Conn{writing: make(chan struct{}, 1), gone: make(chan struct{}), end: vanished}
+	return &Conn{writing: make(chan struct{}, 1), gone: make(chan struct{}), recorded: make(chan struct{}), end: vanished}
 }
 
 // Observed returns the connection as the agent knows it, for what only the

@@ -481,8 +481,12 @@ func TestCloseWhileThePeerCloses(t *testing.T) {
 		read <- err
 	}()
 	<-conn.closing
-	require.ErrorIs(t, ws.Close(websocket.StatusNormalClosure, "bye"), net.ErrClosed)
+	closed := make(chan error, 1)
+	go func() { closed <- ws.Close(websocket.StatusNormalClosure, "bye") }()
+	<-ws.gone
 	close(conn.until)
+	require.ErrorIs(t, <-closed, net.ErrClosed)
+	require.EqualValues(t, 2, r.Agent.Stats().Observed, "handshake and close are recorded when Close returns")
 	require.Equal(t, websocket.StatusGoingAway, websocket.CloseStatus(<-read))
 
 	r.RequireClose(1001, "restart", "remote", true)

@@ -57,7 +57,8 @@ type ending struct {
 	initiator wsstats.Initiator
 	clean     bool   // both ends have sent a close frame
 	cause     string // why the network failed
-	over      bool   // it is to be recorded, or was
+	over      bool   // it is to be recorded when nothing is held
+	recorded  bool
 }
 
 // vanished is the end of a connection without a close frame (RFC 6455 section 7.1.5).
@@ -74,13 +75,16 @@ func (c *Conn) Close(code websocket.StatusCode, reason string) error {
 		undo()
 	}
 	c.closed()
+	<-c.recorded
 	return err
 }
 
 // CloseNow closes as [websocket.Conn.CloseNow] does, and records the end of the connection.
 func (c *Conn) CloseNow() error {
 	c.closed()
-	return c.Conn.CloseNow()
+	err := c.Conn.CloseNow()
+	<-c.recorded
+	return err
 }
 
 // closing notes the first close frame. What it returns takes that back.
@@ -147,18 +151,15 @@ func (c *Conn) failed(err error) {
 	}
 }
 
-// closed records the close, or leaves it to release. That happens once.
+// closed records the close, or leaves it to release.
 func (c *Conn) closed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.end.over {
-		return
+	if !c.end.over {
+		c.end.over = true
+		close(c.gone)
 	}
-	c.end.over = true
-	close(c.gone)
-	if c.holds == 0 {
-		c.recordClose()
-	}
+	c.settle()
 }
 
 // hold keeps the close back until release: what is sent is recorded after the
@@ -174,12 +175,18 @@ func (c *Conn) hold() {
 func (c *Conn) release() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.holds--; c.holds == 0 && c.end.over {
-		c.recordClose() // once: the agent takes no second one
-	}
+	c.holds--
+	c.settle()
 }
 
-func (c *Conn) recordClose() {
+// settle records the close, once, when it is over and nothing is held. All that
+// holds it is in a call of the library, which returns when the connection is closed.
+func (c *Conn) settle() {
+	if !c.end.over || c.holds > 0 || c.end.recorded {
+		return
+	}
+	c.end.recorded = true
+	defer close(c.recorded)
 	attributes := []wsstats.Attribute{wsstats.Bool("ws.close.clean", c.end.clean)}
 	if c.end.cause != "" && c.end.initiator == wsstats.None {
 		attributes = append(attributes, wsstats.String("error.type", c.end.cause))
