@@ -1,0 +1,13 @@
+//! The messages of the wsstats protocol, version 1, as plain values, their JSON and
+//! binary forms, and the ids that both ends of a connection derive.
+
+pub(crate) mod attr;
+pub(crate) mod id;
+pub(crate) mod kind;
+pub(crate) mod message;
+pub(crate) mod traceparent;
+
+/// The subprotocol of the JSON form.
+pub(crate) const SUBPROTOCOL_JSON: &str = "wsstats.v1.json";
+/// The subprotocol of the binary form.
+pub(crate) const SUBPROTOCOL_PROTO: &str = "wsstats.v1.proto";
