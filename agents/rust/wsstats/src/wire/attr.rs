@@ -23,6 +23,9 @@ macro_rules! attributes {
         }
 
         impl Attr {
+            #[cfg(test)]
+            pub(crate) const ALL: &[Attr] = &[$(Attr::$attr),*];
+
             /// The name of the attribute.
             pub(crate) fn name(self) -> &'static str {
                 match self {

@@ -53,7 +53,7 @@ impl Seed {
         Seed::new(&[id])
     }
 
-    fn new(parts: &[&str]) -> Seed {
+    pub(super) fn new(parts: &[&str]) -> Seed {
         let mut hash = Sha256::new();
         hash.update(b"wsstats1");
         for part in parts {
@@ -68,12 +68,17 @@ impl Seed {
         Seed { a, b, c }
     }
 
+    #[cfg(test)]
+    pub(super) fn of_words(a: u64, b: u64, c: u64) -> Seed {
+        Seed { a, b, c }
+    }
+
     /// The trace of the n-th item of the slot.
     pub(crate) fn trace_id(&self, n: u64, slot: Slot) -> TraceId {
         self.trace(n, slot as u64)
     }
 
-    fn trace(&self, n: u64, slot: u64) -> TraceId {
+    pub(super) fn trace(&self, n: u64, slot: u64) -> TraceId {
         let k = mix(n << 8 | slot);
         let id = u128::from(mix(self.a ^ k)) << 64 | u128::from(mix(self.b ^ k));
         id.max(1).to_be_bytes()
@@ -81,12 +86,12 @@ impl Seed {
 
     /// The span of that kind and role for the n-th item of the slot.
     pub(crate) fn span_id(&self, n: u64, slot: Slot, kind: Kind, role: Role) -> SpanId {
-        self.span(n, slot as u64, kind_number(kind), role as u64)
+        self.span(n, slot as u64, kind, role as u64)
     }
 
-    fn span(&self, n: u64, slot: u64, kind: u64, role: u64) -> SpanId {
+    pub(super) fn span(&self, n: u64, slot: u64, kind: Kind, role: u64) -> SpanId {
         let k = mix(n << 8 | slot);
-        mix(self.c ^ k ^ (kind << 2 | role)).max(1).to_be_bytes()
+        mix(self.c ^ k ^ (kind_number(kind) << 2 | role)).max(1).to_be_bytes()
     }
 
     /// The `rv` that all messages of a connection share where it is sampled as a whole.

@@ -3,9 +3,17 @@
 
 pub(crate) mod attr;
 pub(crate) mod id;
+pub(crate) mod json;
 pub(crate) mod kind;
 pub(crate) mod message;
+mod pb;
+pub(crate) mod proto;
+pub(crate) mod reply;
+pub(crate) mod sampling;
 pub(crate) mod traceparent;
+mod value;
+#[cfg(test)]
+mod vectors;
 
 /// The subprotocol of the JSON form.
 pub(crate) const SUBPROTOCOL_JSON: &str = "wsstats.v1.json";
