@@ -24,7 +24,7 @@ func TestVectorsInTheBinaryForm(t *testing.T) {
 	names := vectorNames(t)
 	run := 0
 	for _, name := range names {
-		v, twins := readVector(t, name), readTwins(t, name)
+		v, twins := readVector(t, name), readTwins(t, vectorDir, name)
 		require.Len(t, twins, len(v.Messages), name)
 		message, differs := binaryMessage[name]
 		if !v.hasTwins(t, twins) || differs && message == "" {
@@ -59,10 +59,10 @@ func (e *expectation) sayInstead(t *testing.T, message string) {
 }
 
 // readTwins are the messages of a case in the binary form, each after its
-// length. The length is 0 where there is none.
-func readTwins(t *testing.T, name string) (twins [][]byte) {
+// length, of a directory like that of the vectors. The length is 0 where there is none.
+func readTwins(t *testing.T, dir, name string) (twins [][]byte) {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(vectorDir, filepath.FromSlash(name)+".binpb"))
+	data, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)+".binpb"))
 	require.NoError(t, err)
 	for len(data) > 0 {
 		size, n := binary.Uvarint(data)

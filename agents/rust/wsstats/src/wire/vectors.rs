@@ -126,8 +126,8 @@ fn messages_decode_to_the_rows_of_the_vectors() {
     assert!(cases > 200 && messages > 350, "{cases} cases, {messages} messages");
 }
 
-/// Encodes the messages of a case in both forms, and decodes each again. A JSON array has
-/// null, and the binary form length 0, where the session begins anew.
+/// Encodes the messages of a case in both forms, and decodes each again. Where the session
+/// begins anew JSON says reconnect, and the binary form has length 0.
 fn encode_case(path: &Path, case: &[Option<Message>]) -> (Vec<u8>, Vec<u8>) {
     let (mut encoder, mut definitions) = (proto::Encoder::default(), Definitions::default());
     let (mut texts, mut delimited) = (Vec::new(), Vec::new());
@@ -135,7 +135,7 @@ fn encode_case(path: &Path, case: &[Option<Message>]) -> (Vec<u8>, Vec<u8>) {
         let Some(message) = message else {
             encoder.reset();
             definitions = Definitions::default();
-            texts.push("null".to_owned());
+            texts.push(r#"{"reconnect":true}"#.to_owned());
             delimited.push(0);
             continue;
         };
