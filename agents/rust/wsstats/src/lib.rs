@@ -42,8 +42,10 @@ mod agent;
 mod backoff;
 mod builder;
 mod clock;
+mod connect;
 mod connection;
 mod context;
+mod delivery;
 mod encode;
 mod encoding;
 mod handshake;
@@ -54,6 +56,7 @@ mod process;
 mod record;
 mod ring;
 mod sending;
+mod session;
 mod spanrules;
 mod wire;
 
