@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connection::{Connection, violation};
-use crate::observation::{Closing, Initiator, Observation};
+use crate::observation::{Closing, Initiator};
 use crate::record::clean;
 use crate::wire::kind::{Direction, Kind, MessageType};
 
@@ -136,9 +136,5 @@ impl Observed {
             let closing = Closing { code, reason: clean(reason, 123), initiator, clean: Some(clean_close) };
             observed.finish(&mut state, closing, Vec::new());
         }
-    }
-
-    pub(crate) fn new(observation: Observation) -> Observed {
-        Observed(Connection::new(observation))
     }
 }

@@ -58,6 +58,8 @@ mod ring;
 mod sending;
 mod session;
 mod spanrules;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use opentelemetry::KeyValue as Attribute;

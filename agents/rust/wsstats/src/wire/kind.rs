@@ -10,6 +10,7 @@ pub(crate) enum Kind {
     Send,
     Receive,
     Process,
+    #[allow(dead_code)] // of witnesses that cannot tell sending from receiving
     Message,
     Ping,
     Pong,

@@ -2,6 +2,8 @@
 //! binary forms, and the ids that both ends of a connection derive.
 
 pub(crate) mod attr;
+#[cfg(test)]
+pub(crate) mod decode;
 pub(crate) mod id;
 pub(crate) mod json;
 pub(crate) mod kind;

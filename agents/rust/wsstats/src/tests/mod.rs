@@ -1,0 +1,8 @@
+//! The agent against a receiver whose every word the test says itself.
+
+mod agent;
+mod delivery;
+mod hostile;
+mod limits;
+mod receiver;
+mod restate;
