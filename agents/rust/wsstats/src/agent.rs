@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::builder::{AgentBuilder, BuildError, Config};
+use crate::clock::unix_now;
+use crate::meter::Meter;
 use crate::record::{Conn, Record};
 use crate::ring::{Dropped, Reason, Ring};
 use crate::spanrules::SpanRules;
@@ -74,13 +76,18 @@ impl Agent {
     /// Sends what waits at once, and returns when all that was recorded before is
     /// acknowledged or dropped: it may be long. It may be dropped at any time.
     pub async fn flush(&self) {
-        let left = {
-            let mut state = self.shared().state.lock();
-            state.ring.flush()
-        };
-        self.shared().wake.notify_one();
-        if let Some(left) = left {
-            let _ = left.await; // its sender is dropped
+        loop {
+            let (all, left) = {
+                let mut state = self.shared().state.lock();
+                (state.ring.seal(unix_now()), state.ring.flush())
+            };
+            self.shared().wake.notify_one();
+            if let Some(left) = left {
+                let _ = left.await; // its sender is dropped
+            }
+            if all {
+                return;
+            }
         }
     }
 
@@ -106,7 +113,7 @@ impl Agent {
         let state = self.shared().state.lock();
         Stats {
             observed: state.ring.observed,
-            unsampled: 0,
+            unsampled: state.unsampled,
             acknowledged: state.ring.acknowledged,
             rejected: state.ring.rejected,
             held: state.ring.held(),
@@ -117,12 +124,17 @@ impl Agent {
     }
 
     pub(crate) fn start(cfg: Config) -> Result<Agent, BuildError> {
+        let mut ring = Ring::new(cfg.queue_bytes);
+        if cfg.aggregates > 0 {
+            ring.meter = Some(Meter::new(cfg.aggregates, cfg.queue_bytes / 4));
+        }
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                ring: Ring::new(cfg.queue_bytes),
+                ring,
                 conns: HashMap::new(),
                 closing: false,
                 rules: SpanRules::default(),
+                unsampled: 0,
                 sessions: 0,
                 nacks: 0,
             }),
@@ -172,15 +184,9 @@ pub(crate) struct State {
     pub(crate) conns: HashMap<u64, Arc<Conn>>, // the open ones
     pub(crate) closing: bool,                  // a shutdown has begun
     pub(crate) rules: SpanRules,               // of the receiver
+    unsampled: u64,                            // messages left out
     pub(crate) sessions: u64,                  // welcomed
     pub(crate) nacks: u64,                     // retryable
-}
-
-impl State {
-    /// Tells whether there is anything that no number stands for.
-    pub(crate) fn waits(&self) -> bool {
-        self.ring.waits()
-    }
 }
 
 impl Shared {
@@ -204,9 +210,15 @@ impl Shared {
             state.ring.lose(&r, Reason::Shutdown);
             return;
         }
-        let (waited, full) = (state.waits(), self.full(&state));
-        state.ring.push(r);
-        let wake = !waited && state.waits() || !full && self.full(&state);
+        let (waited, full) = (state.ring.has_more(), self.full(&state));
+        let State { ring, rules, unsampled, .. } = &mut *state;
+        if ring.meter.as_mut().is_some_and(|meter| meter.take(&r, rules)) {
+            ring.observed += 1;
+            *unsampled += 1;
+        } else {
+            ring.push(r);
+        }
+        let wake = !waited && state.ring.has_more() || !full && self.full(&state);
         drop(state);
         if wake {
             self.wake.notify_one();

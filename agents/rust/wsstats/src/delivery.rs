@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::backoff::milliseconds;
+use crate::clock::unix_now;
 use crate::link::{MAX_NUMBERS, Number};
 use crate::ring::Reason;
 use crate::session::{End, Ending, Session};
@@ -78,14 +79,16 @@ impl Session<'_> {
         }
         let cfg = &self.link.agent.cfg;
         let (max_events, max_bytes) = (cfg.max_events.min(self.max_events), cfg.max_bytes.min(self.max_bytes));
-        let (rows, dropped, mut all) = {
+        let (rows, dropped, mut all, threshold) = {
             let mut state = self.link.agent.state.lock();
             let rows = state.ring.take(max_events, max_bytes);
-            (rows, state.ring.report(), !state.waits())
+            let (alone, current) = (!state.ring.waits(), state.rules.threshold);
+            let threshold = state.ring.meter.as_mut().map_or(0, |meter| meter.numbered(alone, current));
+            (rows, state.ring.report(), !state.ring.has_more(), threshold)
         };
         let seq = self.link.next;
         self.link.next += 1;
-        self.link.numbers.push_back(Number { seq, rows, bytes: 0, threshold: 0, dropped, sent_at: now });
+        self.link.numbers.push_back(Number { seq, rows, bytes: 0, threshold, dropped, sent_at: now });
         let last = self.link.numbers.len() - 1;
         loop {
             self.encode(last);
@@ -99,7 +102,12 @@ impl Session<'_> {
             }
             // It was not sent yet: it may still stand for less.
             let half = n.rows / 2;
-            self.link.agent.state.lock().ring.release(n.rows - half);
+            let mut state = self.link.agent.state.lock();
+            state.ring.release(n.rows - half);
+            if let Some(meter) = &mut state.ring.meter {
+                meter.put_back(threshold);
+            }
+            drop(state);
             n.rows = half;
             all = false;
         }
@@ -112,20 +120,28 @@ impl Session<'_> {
     /// Tells whether a batch is to be sent now, and else notes when.
     fn due(&mut self, now: Instant) -> bool {
         let agent = &self.link.agent;
-        let state = agent.state.lock();
-        if !state.waits() && !state.ring.unreported() {
+        let mut state = agent.state.lock();
+        if !state.ring.has_more() && !state.ring.unreported() {
             self.link.since = None;
             return false;
         }
         let at = *self.link.since.get_or_insert(now) + agent.cfg.max_delay;
         self.due_at = Some(at);
-        state.closing || state.ring.hurries() || now >= at || agent.full(&state)
+        if state.closing || state.ring.hurries() || now >= at {
+            state.ring.seal(unix_now());
+            if state.ring.waits() || state.ring.unreported() {
+                return true;
+            }
+            self.due_at = None; // there is room when something is answered
+            return false;
+        }
+        agent.full(&state)
     }
 
     /// Tells whether a shutdown was begun and nothing is left to do.
     pub(crate) fn drained(&self) -> bool {
         let state = self.link.agent.state.lock();
-        state.closing && state.ring.len() == 0 && self.link.numbers.is_empty() && !state.ring.unreported()
+        state.closing && state.ring.is_empty() && self.link.numbers.is_empty() && !state.ring.unreported()
     }
 
     /// Declares some of the connections that are to be restated.
@@ -197,6 +213,10 @@ impl Session<'_> {
             }
             state.rules.by_connection = w.sampling_scope == "connection";
             state.rules.handshake_traces = w.trace_mode == "connection";
+            if let Some(mut meter) = state.ring.meter.take() {
+                meter.learn(w.dimensions.as_deref().unwrap_or_default(), &state.ring);
+                state.ring.meter = Some(meter);
+            }
         }
         self.window = w.window_bytes;
         (self.max_events, self.max_bytes) = (DEFAULT_MAX_EVENTS, DEFAULT_MESSAGE_BYTES);
@@ -247,10 +267,13 @@ impl Session<'_> {
                 }
             }
             let offset = self.link.offset(i);
-            self.link.agent.state.lock().ring.put_back(offset, rows);
-            if let Some(n) = self.link.numbers.get_mut(i) {
-                n.rows = 0;
+            let Some(n) = self.link.numbers.get_mut(i) else { continue };
+            let mut state = self.link.agent.state.lock();
+            state.ring.put_back(offset, rows);
+            if let Some(meter) = &mut state.ring.meter {
+                meter.put_back(n.threshold);
             }
+            n.rows = 0;
         }
         self.encoded = 0;
     }

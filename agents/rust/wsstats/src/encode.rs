@@ -7,12 +7,12 @@ use std::sync::atomic::Ordering;
 use opentelemetry::KeyValue;
 
 use crate::VERSION;
-use crate::record::{Conn, Record};
+use crate::record::{Conn, Record, Sealed};
 use crate::ring::Dropped;
 use crate::wire::attr::{Attr, Attrs};
 use crate::wire::id::SpanIds;
 use crate::wire::kind::Kind;
-use crate::wire::message::{Batch, Connection, Event, Hello, Link, Message};
+use crate::wire::message::{Batch, Connection, Event, Hello, Link, Message, Stat};
 use crate::wire::{json, proto};
 
 /// Names this implementation to the receiver.
@@ -79,6 +79,10 @@ impl Encoder {
         self.message += 1;
         let mut b = Batch { seq, threshold: (threshold > 0).then_some(threshold), ..Batch::default() };
         for r in rows {
+            if let Some(stat) = &r.stat {
+                b.stats.push(stat_row(stat));
+                continue;
+            }
             if let Some(conn) = &r.conn {
                 let known = conn.declared.load(Ordering::Relaxed) == self.session;
                 if !known && self.mention(conn) && r.kind != Kind::Handshake {
@@ -146,6 +150,30 @@ pub(crate) fn set_connection(attrs: &mut Attrs, conn: &Conn) {
         attrs.set(Attr::Shared, true);
     }
     attrs.add(&conn.attributes);
+}
+
+/// A stat as a batch holds it.
+fn stat_row(s: &Sealed) -> Stat {
+    let mut attrs = Attrs::default();
+    attrs.set_text(Attr::Role, s.labels.role.name());
+    attrs.set_text(Attr::Direction, s.labels.dir.name());
+    attrs.set_text(Attr::MessageType, s.labels.typ.name());
+    attrs.user.clone_from(&s.dimensions);
+    let h = &s.histogram;
+    Stat {
+        metric: s.labels.metric.name().to_owned(),
+        start: s.start,
+        time: s.end,
+        attrs,
+        count: h.count,
+        sum: h.sum,
+        min: Some(h.min),
+        max: Some(h.max),
+        scale: h.scale,
+        zero_count: h.zero,
+        offset: h.offset,
+        buckets: h.buckets.clone(),
+    }
 }
 
 /// The event of a record.

@@ -164,7 +164,7 @@ impl Link {
             return true;
         }
         let state = self.agent.state.lock();
-        state.closing && state.ring.len() == 0
+        state.closing && state.ring.is_empty()
     }
 
     /// The pause after a failed dial.
@@ -243,6 +243,9 @@ impl Link {
             let mut state = self.agent.state.lock();
             for n in &self.numbers {
                 state.ring.unreport(&n.dropped);
+                if let Some(meter) = &mut state.ring.meter {
+                    meter.put_back(n.threshold);
+                }
             }
             state.ring.set_numbered(0);
         }

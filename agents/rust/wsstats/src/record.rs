@@ -5,6 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use opentelemetry::{KeyValue, StringValue};
 
+use parking_lot::Mutex;
+
+use crate::histogram::Histogram;
+use crate::meter::{Labels, Recent};
 use crate::wire::id::{Seed, SpanIds};
 use crate::wire::kind::{Direction, Kind, MessageType, Role};
 use crate::wire::message::Event;
@@ -27,6 +31,8 @@ pub(crate) struct Conn {
 
     pub(crate) closed: AtomicBool, // the close was recorded
     seed: OnceLock<Seed>,
+    /// The series that its messages counted in last, sent and received.
+    pub(crate) recent: Mutex<[Option<Recent>; 2]>,
 
     // The link's own: the session that knows this connection, and the message
     // that mentioned it last.
@@ -51,6 +57,7 @@ impl Conn {
             handshake: SpanIds::default(),
             closed: AtomicBool::new(false),
             seed: OnceLock::new(),
+            recent: Mutex::default(),
             declared: AtomicU64::new(0),
             mentioned: AtomicU64::new(0),
         }
@@ -67,11 +74,23 @@ pub(crate) fn shared(text: &str) -> StringValue {
     StringValue::from(Arc::<str>::from(text))
 }
 
+/// What a series counted until it was put into the queue.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub(crate) histogram: Histogram,
+    pub(crate) labels: Labels,
+    pub(crate) dimensions: Vec<KeyValue>,
+    pub(crate) start: i64, // Unix ns
+    pub(crate) end: i64,   // Unix ns
+    pub(crate) left: u64,  // messages that nothing else tells of
+}
+
 /// An event that waits to be sent. Messages without attributes of their own take no
 /// memory beside it.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) conn: Option<Arc<Conn>>,
+    pub(crate) stat: Option<Arc<Sealed>>, // no event, but what was measured of some
     /// Of the rare kinds: further attributes, ids and parents.
     pub(crate) extra: Option<Arc<Event>>,
     pub(crate) attributes: Option<Arc<[KeyValue]>>, // of the application
@@ -92,6 +111,7 @@ impl Record {
     pub(crate) fn new(conn: Option<Arc<Conn>>, kind: Kind, dir: Option<Direction>, time: i64) -> Record {
         Record {
             conn,
+            stat: None,
             extra: None,
             attributes: None,
             active: None,

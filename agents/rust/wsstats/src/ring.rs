@@ -6,7 +6,8 @@ use std::mem::size_of;
 use opentelemetry::{Array, KeyValue, Value};
 use tokio::sync::oneshot;
 
-use crate::record::Record;
+use crate::meter::Meter;
+use crate::record::{Record, Sealed};
 use crate::wire::attr::Attr;
 use crate::wire::id::SpanIds;
 use crate::wire::kind::Kind;
@@ -100,6 +101,9 @@ pub(crate) struct Ring {
     reported: Dropped, // of dropped: told to the receiver, or about to be
 
     flushes: Vec<Flush>,
+
+    left: u64,                       // messages that nothing but the stats held tells of
+    pub(crate) meter: Option<Meter>, // of an agent that aggregates
 }
 
 /// Waits until the oldest remaining records have left the ring.
@@ -115,6 +119,11 @@ impl Record {
     /// What the record holds in the ring, bytes.
     pub(crate) fn memory(&self) -> usize {
         let mut n = ROW_BYTES;
+        if let Some(stat) = &self.stat {
+            n += size_of::<Sealed>()
+                + size_of_val(stat.histogram.buckets.as_slice())
+                + attribute_bytes(&stat.dimensions);
+        }
         if let Some(attributes) = &self.attributes {
             n += attribute_bytes(attributes);
         }
@@ -130,6 +139,9 @@ impl Record {
     /// Estimates the record's JSON form, on the high side.
     fn json_bytes(&self) -> usize {
         let mut n = 224;
+        if let Some(stat) = &self.stat {
+            n += 256 + 21 * stat.histogram.buckets.len() + attribute_bytes(&stat.dimensions);
+        }
         if let Some(attributes) = &self.attributes {
             n += attribute_bytes(attributes);
         }
@@ -145,12 +157,13 @@ impl Record {
     /// Tells whether the record is one of many alike, which is dropped before what happens
     /// once in a connection's life.
     fn is_sample(&self) -> bool {
-        !matches!(self.kind, Kind::Handshake | Kind::Close | Kind::Error | Kind::ProtocolError)
+        self.stat.is_none() && !matches!(self.kind, Kind::Handshake | Kind::Close | Kind::Error | Kind::ProtocolError)
     }
 
-    /// How many observed things end with the record.
+    /// How many observed things end with the record: a stat takes with it the messages that
+    /// nothing else tells of.
     fn weight(&self) -> u64 {
-        1
+        1 + self.stat.as_ref().map_or(0, |stat| stat.left)
     }
 }
 
@@ -189,17 +202,24 @@ impl Ring {
             dropped: Dropped::default(),
             reported: Dropped::default(),
             flushes: Vec::new(),
+            left: 0,
+            meter: None,
         }
-    }
-
-    /// How many records are held.
-    pub(crate) fn len(&self) -> usize {
-        self.rows.len()
     }
 
     /// How many observed things are held.
     pub(crate) fn held(&self) -> u64 {
-        self.rows.len() as u64
+        self.rows.len() as u64 + self.left + self.meter.as_ref().map_or(0, |meter| meter.left)
+    }
+
+    /// Tells whether there is anything that no number stands for.
+    pub(crate) fn has_more(&self) -> bool {
+        self.waits() || self.meter.as_ref().is_some_and(Meter::waits)
+    }
+
+    /// Tells whether nothing is left to tell the receiver.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty() && !self.has_more()
     }
 
     /// Tells whether a record waits for a number.
@@ -232,10 +252,45 @@ impl Ring {
         self.observed += 1;
         let size = r.memory();
         if self.bytes + size > self.max_bytes && (r.is_sample() || !self.make_room(size)) {
-            self.lose(&r, Reason::QueueFull);
+            self.evict(&r);
             return;
         }
         self.add(r, size);
+    }
+
+    /// Adds a stat, with the messages that it alone tells of; they were observed before it.
+    /// Tells whether there was room, which an empty queue always has.
+    pub(crate) fn push_stat(&mut self, r: Record) -> bool {
+        let size = r.memory();
+        if !self.rows.is_empty() && self.bytes + size > self.max_bytes && !self.make_room(size) {
+            return false;
+        }
+        self.observed += 1;
+        self.left += r.weight() - 1;
+        self.add(r, size);
+        true
+    }
+
+    /// Drops a record for want of room.
+    fn evict(&mut self, r: &Record) {
+        if let Some(meter) = &mut self.meter {
+            meter.evicted(r);
+        }
+        self.lose(r, Reason::QueueFull);
+    }
+
+    /// Puts what is measured into the queue, as far as there is room, and tells whether that
+    /// was all.
+    pub(crate) fn seal(&mut self, now: i64) -> bool {
+        let Some(mut meter) = self.meter.take() else { return true };
+        let all = !meter.waits() || meter.seal(self, now);
+        self.meter = Some(meter);
+        all
+    }
+
+    /// All records, from the oldest on.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &Record> {
+        self.rows.iter()
     }
 
     fn add(&mut self, r: Record, size: usize) {
@@ -262,7 +317,7 @@ impl Ring {
             if drop {
                 self.bytes -= r.memory();
                 self.waiting -= r.json_bytes();
-                self.lose(r, Reason::QueueFull);
+                self.evict(r);
                 self.passed(kept, 1);
             } else {
                 kept += 1;
@@ -332,6 +387,7 @@ impl Ring {
     fn remove(&mut self, i: usize, k: usize) {
         for r in self.rows.drain(i..i + k) {
             self.bytes -= r.memory();
+            self.left -= r.weight() - 1;
         }
         self.numbered -= k;
         self.passed(i, k);
@@ -401,6 +457,7 @@ impl Ring {
         self.set_numbered(self.rows.len());
         self.drop_rows(0, self.rows.len(), Reason::Shutdown);
         self.rows = VecDeque::new();
+        self.dropped.shutdown += self.meter.as_mut().map_or(0, Meter::discard);
         self.dropped.shutdown - before
     }
 }

@@ -9,7 +9,9 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use super::meter::messages_in;
 use super::receiver::*;
+use crate::record::Record;
 use crate::wire::kind::Kind;
 use crate::wire::message::Message as Said;
 use crate::{Dropped, Encoding, ShutdownError, Stats};
@@ -234,22 +236,20 @@ async fn refused_upgrades_are_tried_again() {
 /// delivered and was not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn balance_with_concurrent_recorders_and_a_moody_receiver() {
-    for e in ENCODINGS {
+    for (e, aggregates) in ENCODINGS.into_iter().flat_map(|e| [0, 100].map(|above| (e, above))) {
         let r = Receiver::new(e).await;
-        let a = r.agent(|b| b.max_queue_bytes(64 << 10).batch(20, 1 << 20, MS));
+        let a = r.agent(|b| b.max_queue_bytes(64 << 10).batch(20, 1 << 20, MS).aggregates(aggregates));
         let calm = Arc::new(AtomicBool::new(false));
         let moody = tokio::spawn({
             let calm = Arc::clone(&calm);
             let taken = AtomicU64::new(0);
             async move {
-                let mut delivered = HashSet::new();
-                loop {
-                    if !serve_moodily(r.accept().await, &calm, &taken, &mut delivered).await {
-                        return delivered;
-                    }
-                }
+                let (mut delivered, mut measured) = (HashSet::new(), 0);
+                while serve_moodily(r.accept().await, &calm, &taken, &mut delivered, &mut measured).await {}
+                (delivered, measured)
             }
         });
+        until(|| a.stats().sessions > 0).await;
         let recorders: Vec<_> = (0..4)
             .map(|i: i64| {
                 let agent = (*a).clone();
@@ -257,7 +257,7 @@ async fn balance_with_concurrent_recorders_and_a_moody_receiver() {
                     let c = new_conn(&i.to_string());
                     agent.shared().open(&c);
                     for n in 1..=2000 {
-                        agent.shared().record(message(Some(&c), i << 32 | n));
+                        agent.shared().record(Record { seq: n, ..message(Some(&c), i << 32 | n) });
                         if n % 100 == 0 {
                             balanced(&agent);
                             std::thread::sleep(MS);
@@ -273,20 +273,31 @@ async fn balance_with_concurrent_recorders_and_a_moody_receiver() {
         a.flushed().await;
         balanced(&a);
         soon(a.shutdown(PATIENCE)).await.unwrap();
-        let delivered = soon(moody).await.unwrap();
+        let (delivered, measured) = soon(moody).await.unwrap();
         let s = a.stats();
-        assert_eq!((s.observed, s.held, s.dropped.shutdown), (8000, 0, 0));
-        assert!(s.acknowledged > 0 && delivered.len() as u64 >= s.acknowledged, "{s:?}, {}", delivered.len());
+        assert_eq!((s.held, s.dropped.shutdown), (0, 0));
+        let stats = s.observed - 8000;
+        assert_eq!(stats > 0, aggregates > 0);
+        assert!(s.acknowledged > 0 && delivered.len() as u64 + s.unsampled + stats >= s.acknowledged, "{s:?}");
+        if aggregates > 0 {
+            assert_eq!(measured, 8000, "whatever became of the events");
+            assert!(s.unsampled > 0);
+        }
     }
 }
 
 /// Takes numbers, and where it is not calm also nacks, refuses and breaks off as it likes.
 /// Tells whether the agent comes again.
-async fn serve_moodily(mut p: Peer, calm: &AtomicBool, taken: &AtomicU64, delivered: &mut HashSet<i64>) -> bool {
+async fn serve_moodily(
+    mut p: Peer,
+    calm: &AtomicBool,
+    taken: &AtomicU64,
+    delivered: &mut HashSet<i64>,
+    measured: &mut u64, // messages in stats, those of refused numbers too
+) -> bool {
     let events = 10 + rand::random_range(0..20);
     let resume = taken.load(Ordering::Relaxed);
-    let limits =
-        json!({"resume_after": resume, "window_bytes": 16 << 10, "max_message_bytes": 8 << 10, "max_events": events});
+    let limits = json!({"resume_after": resume, "sampling_threshold": "8", "window_bytes": 16 << 10, "max_message_bytes": 8 << 10, "max_events": events});
     p.welcome(limits).await;
     let mut nacked = 0;
     loop {
@@ -311,12 +322,14 @@ async fn serve_moodily(mut p: Peer, calm: &AtomicBool, taken: &AtomicU64, delive
             }
             2 => {
                 taken.store(b.seq, Ordering::Relaxed);
+                *measured += messages_in(&b);
                 p.nack(b.seq, false).await;
                 continue;
             }
             _ => {}
         }
         delivered.extend(sizes(&b));
+        *measured += messages_in(&b);
         taken.store(b.seq, Ordering::Relaxed);
         match mood {
             3 => return true, // taken, the ack is lost

@@ -4,5 +4,7 @@ mod agent;
 mod delivery;
 mod hostile;
 mod limits;
+mod meter;
 mod receiver;
 mod restate;
+mod sampling;

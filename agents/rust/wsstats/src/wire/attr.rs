@@ -151,7 +151,6 @@ impl Attrs {
         }
     }
 
-    #[cfg(test)]
     /// The value of an integer attribute of the conventions.
     pub(crate) fn int(&self, attr: Attr) -> Option<i64> {
         match self.get(attr) {
