@@ -1,6 +1,7 @@
 //! The agent against a receiver whose every word the test says itself.
 
 mod agent;
+mod application;
 mod delivery;
 mod hostile;
 mod limits;
