@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -32,6 +32,7 @@ async fn queue_full() {
         let r = Receiver::new(e).await;
         let a = r.agent(|b| b.max_queue_bytes(16 << 10).batch(10_000, 1 << 20, HOUR));
         let c = new_conn("a81b");
+        a.shared().record(event(Some(&c), Kind::Handshake)); // the oldest of all
         a.messages(Some(&c), 1..=2000);
         let full = balanced(&a);
         assert!(full.dropped.queue_full > 0 && full.held > 100, "{full:?}");
@@ -42,24 +43,18 @@ async fn queue_full() {
             a.shared().record(event(Some(&c), Kind::Close));
             balanced(&a);
         }
-        let flush = tokio::spawn({
-            let a = (*a).clone();
-            async move { a.flush().await }
-        });
+        let flush = tokio::spawn(flushing(&a));
         let mut p = r.welcomed(0).await;
         let b = p.batch(1).await;
         let received: Vec<_> = b.events.iter().filter(|e| e.kind == Kind::Receive).cloned().collect();
-        assert_eq!(b.events.len() - received.len(), 20);
+        assert_eq!(b.events.len() - received.len(), 21);
         assert!(sizes(&crate::wire::message::Batch { events: received, ..Default::default() }).is_sorted());
         assert_eq!(dropped(&b), [("queue_full", a.stats().dropped.queue_full)]);
         p.ack(1).await;
         soon(flush).await.unwrap();
 
         a.messages(Some(&c), 1..=1);
-        let flush = tokio::spawn({
-            let a = (*a).clone();
-            async move { a.flush().await }
-        });
+        let flush = tokio::spawn(flushing(&a));
         assert!(p.batch(2).await.dropped.is_empty()); // reported once
         p.ack(2).await;
         soon(flush).await.unwrap();
@@ -75,10 +70,7 @@ async fn reports_of_drops_survive_reconnects() {
         a.messages(None, 1..=1000);
         let count = a.stats().dropped.queue_full;
         assert!(count > 0);
-        let flush = tokio::spawn({
-            let a = (*a).clone();
-            async move { a.flush().await }
-        });
+        let flush = tokio::spawn(flushing(&a));
         let mut p = r.welcomed(0).await;
         assert_eq!(dropped(&p.batch(1).await), [("queue_full", count)]);
         drop(p);
@@ -241,12 +233,10 @@ async fn balance_with_concurrent_recorders_and_a_moody_receiver() {
         let a = r.agent(|b| b.max_queue_bytes(64 << 10).batch(20, 1 << 20, MS).aggregates(aggregates));
         let calm = Arc::new(AtomicBool::new(false));
         let moody = tokio::spawn({
-            let calm = Arc::clone(&calm);
-            let taken = AtomicU64::new(0);
+            let mut moody = Moody { calm: Arc::clone(&calm), ..Moody::default() };
             async move {
-                let (mut delivered, mut measured) = (HashSet::new(), 0);
-                while serve_moodily(r.accept().await, &calm, &taken, &mut delivered, &mut measured).await {}
-                (delivered, measured)
+                while moody.serve(r.accept().await).await {}
+                moody
             }
         });
         until(|| a.stats().sessions > 0).await;
@@ -273,71 +263,74 @@ async fn balance_with_concurrent_recorders_and_a_moody_receiver() {
         a.flushed().await;
         balanced(&a);
         soon(a.shutdown(PATIENCE)).await.unwrap();
-        let (delivered, measured) = soon(moody).await.unwrap();
+        let moody = soon(moody).await.unwrap();
         let s = a.stats();
         assert_eq!((s.held, s.dropped.shutdown), (0, 0));
         let stats = s.observed - 8000;
         assert_eq!(stats > 0, aggregates > 0);
-        assert!(s.acknowledged > 0 && delivered.len() as u64 + s.unsampled + stats >= s.acknowledged, "{s:?}");
+        assert!(s.acknowledged > 0 && moody.delivered.len() as u64 + s.unsampled + stats >= s.acknowledged, "{s:?}");
         if aggregates > 0 {
-            assert_eq!(measured, 8000, "whatever became of the events");
+            assert_eq!(moody.measured, 8000, "whatever became of the events");
             assert!(s.unsampled > 0);
         }
     }
 }
 
-/// Takes numbers, and where it is not calm also nacks, refuses and breaks off as it likes.
-/// Tells whether the agent comes again.
-async fn serve_moodily(
-    mut p: Peer,
-    calm: &AtomicBool,
-    taken: &AtomicU64,
-    delivered: &mut HashSet<i64>,
-    measured: &mut u64, // messages in stats, those of refused numbers too
-) -> bool {
-    let events = 10 + rand::random_range(0..20);
-    let resume = taken.load(Ordering::Relaxed);
-    let limits = json!({"resume_after": resume, "sampling_threshold": "8", "window_bytes": 16 << 10, "max_message_bytes": 8 << 10, "max_events": events});
-    p.welcome(limits).await;
-    let mut nacked = 0;
-    loop {
-        let Some(said) = p.next().await else { return !calm.load(Ordering::Relaxed) };
-        let Said::Batch(b) = said else { panic!("{said:?}") };
-        if b.seq == 0 || nacked > 0 && b.seq > nacked {
-            continue;
-        }
-        nacked = 0;
-        let last = taken.load(Ordering::Relaxed);
-        if b.seq <= last {
-            p.reply(json!({"ack": last, "duplicate": true})).await;
-            continue;
-        }
-        let mood = if calm.load(Ordering::Relaxed) { 20 } else { rand::random_range(0..20) };
-        match mood {
-            0 => return true, // cut, not taken
-            1 => {
-                nacked = b.seq;
-                p.reply(json!({"nack": b.seq, "retryable": true, "retry_after_ms": 1, "code": "undefined"})).await;
+/// A receiver that takes numbers, and where it is not calm also nacks, refuses and breaks off
+/// as it likes.
+#[derive(Default)]
+struct Moody {
+    calm: Arc<AtomicBool>,
+    taken: u64,
+    refused: Vec<u64>,
+    delivered: HashSet<i64>,
+    measured: u64, // messages in stats, those of refused numbers too
+}
+
+impl Moody {
+    /// Serves a session, and tells whether the agent comes again.
+    async fn serve(&mut self, mut p: Peer) -> bool {
+        p.welcome(json!({
+            "resume_after": self.taken, "refused": self.refused, "sampling_threshold": "8", "window_bytes": 16 << 10,
+            "max_message_bytes": 8 << 10, "max_events": 10 + rand::random_range(0..20),
+        }))
+        .await;
+        loop {
+            let Some(said) = p.next().await else { return !self.calm.load(Ordering::Relaxed) };
+            let Said::Batch(b) = said else { panic!("{said:?}") };
+            if b.seq == 0 {
                 continue;
             }
-            2 => {
-                taken.store(b.seq, Ordering::Relaxed);
-                *measured += messages_in(&b);
+            if b.seq <= self.taken {
+                p.reply(json!({"ack": self.taken, "duplicate": true})).await;
+                continue;
+            }
+            let mood = if self.calm.load(Ordering::Relaxed) { 20 } else { rand::random_range(0..20) };
+            match mood {
+                0 => return true, // cut, not taken
+                1 => {
+                    let nack = json!({"nack": b.seq, "retryable": true, "retry_after_ms": 1, "code": "undefined"});
+                    p.reply(nack).await;
+                    continue;
+                }
+                _ => {}
+            }
+            self.taken = b.seq;
+            self.measured += messages_in(&b);
+            if mood == 2 {
+                self.refused.push(b.seq);
                 p.nack(b.seq, false).await;
                 continue;
             }
-            _ => {}
-        }
-        delivered.extend(sizes(&b));
-        *measured += messages_in(&b);
-        taken.store(b.seq, Ordering::Relaxed);
-        match mood {
-            3 => return true, // taken, the ack is lost
-            4 => {
-                p.close(1001, "").await;
-                return true;
+            self.delivered.extend(sizes(&b));
+            match mood {
+                3 => return true, // taken, the ack is lost
+                4 => {
+                    p.close(1001, "").await;
+                    return true;
+                }
+                _ => p.ack(b.seq).await,
             }
-            _ => p.ack(b.seq).await,
         }
     }
 }

@@ -396,10 +396,7 @@ async fn flush_sends_at_once_and_waits_for_its_own_only() {
         let mut p = r.welcomed(0).await;
         a.flushed().await; // nothing is held
         a.messages(None, 1..=2);
-        let flush = tokio::spawn({
-            let a = (*a).clone();
-            async move { a.flush().await }
-        });
+        let flush = tokio::spawn(flushing(&a));
         assert_eq!(sizes(&p.batch(1).await), [1, 2]);
         a.messages(None, 3..=3);
         p.ack(1).await;

@@ -108,10 +108,7 @@ async fn message_limit_halves_batches() {
             a.shared().record(error(Attr::ErrorMessage, 700)); // counts 2.4 KB, is 0.9 KB
         }
         a.shared().record(error(Attr::ErrorType, 9000)); // not estimated
-        let flush = tokio::spawn({
-            let a = (*a).clone();
-            async move { a.flush().await }
-        });
+        let flush = tokio::spawn(flushing(&a));
         let mut p = r.accept().await;
         p.welcome(json!({"max_message_bytes": 4000})).await;
         let (mut events, mut seq) = (0, 0);
@@ -170,30 +167,27 @@ async fn smaller_limits_of_a_new_session() {
         let r = Receiver::new(e).await;
         let a = r.agent(batch_of(4));
         let c = new_conn("a81b");
-        a.messages(Some(&c), 1..=2);
-        let flush = tokio::spawn({
-            let a = (*a).clone();
-            async move { a.flush().await }
-        });
         let mut p = r.welcomed(0).await;
+        a.messages(Some(&c), 1..=4);
         p.batch(1).await;
-        a.messages(Some(&c), 3..=10);
+        a.messages(Some(&c), 5..=6);
+        let flush = tokio::spawn(flushing(&a));
         p.batch(2).await;
+        a.messages(Some(&c), 7..=10);
         p.batch(3).await;
         drop(p);
 
         let mut q = r.accept().await;
         q.welcome(json!({"max_events": 3})).await;
         assert_eq!(entries(&q.batch(0).await).len(), 1);
-        assert_eq!(sizes(&q.batch(1).await), [1, 2]);
-        assert!(q.batch(2).await.events.is_empty());
+        assert!(q.batch(1).await.events.is_empty());
+        assert_eq!(sizes(&q.batch(2).await), [5, 6]);
         assert!(q.batch(3).await.events.is_empty());
-        assert_eq!(sizes(&q.batch(4).await), [3, 4, 5]);
-        assert_eq!(sizes(&q.batch(5).await), [6, 7, 8]);
+        assert_eq!(sizes(&q.batch(4).await), [1, 2, 3]);
+        assert_eq!(sizes(&q.batch(5).await), [4, 7, 8]);
         q.ack(5).await;
-        soon(flush).await.unwrap();
-        let all = (*a).clone();
-        let flush = tokio::spawn(async move { all.flush().await });
+        soon(flush).await.unwrap(); // not for 9 and 10
+        let flush = tokio::spawn(flushing(&a));
         assert_eq!(sizes(&q.batch(6).await), [9, 10]);
         q.ack(6).await;
         soon(flush).await.unwrap();
@@ -216,10 +210,7 @@ async fn numbers_too_long_in_another_encoding() {
     r.knows(Encoding::Json);
     drop(p);
 
-    let flush = tokio::spawn({
-        let a = (*a).clone();
-        async move { a.flush().await }
-    });
+    let flush = tokio::spawn(flushing(&a));
     let mut q = r.accept().await;
     q.welcome(json!({"max_message_bytes": 1500})).await;
     q.batch(0).await;
@@ -258,10 +249,7 @@ async fn number_too_long_with_its_declarations() {
             for c in &conns {
                 a.shared().record(message(Some(c), 1));
             }
-            let flush = tokio::spawn({
-                let a = (*a).clone();
-                async move { a.flush().await }
-            });
+            let flush = tokio::spawn(flushing(&a));
             if round == 1 {
                 assert!(seq > 1, "with all declarations it is too long for one message");
                 seq += 1;

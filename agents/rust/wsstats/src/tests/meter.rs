@@ -102,12 +102,6 @@ async fn stats_are_delivered() {
     }
 }
 
-/// Waits for a flush of the agent.
-pub(super) fn flushing(a: &Tested) -> impl Future<Output = ()> + use<> {
-    let a = (**a).clone();
-    async move { a.flush().await }
-}
-
 /// What each kind of event counts is what the receiver makes of it. Red when: one counts
 /// otherwise, or by other attributes.
 #[test]

@@ -267,6 +267,12 @@ impl Drop for Tested {
     }
 }
 
+/// Waits for a flush of the agent, in the background.
+pub(super) fn flushing(a: &Tested) -> impl Future<Output = ()> + use<> {
+    let a = (**a).clone();
+    async move { a.flush().await }
+}
+
 pub(super) fn balanced(a: &Agent) -> Stats {
     let s = a.stats();
     assert_eq!(s.observed, s.acknowledged + s.held + s.dropped.total(), "{s:?}");

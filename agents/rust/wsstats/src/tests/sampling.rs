@@ -5,7 +5,7 @@ use std::sync::Arc;
 use opentelemetry::KeyValue;
 use serde_json::json;
 
-use super::meter::{flushing, messages_in, with_attributes};
+use super::meter::{messages_in, with_attributes};
 use super::receiver::*;
 use crate::builder::AgentBuilder;
 use crate::meter::Meter;
