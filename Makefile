@@ -79,6 +79,7 @@ example-chat example-notify example-voice: example-%: check $(DEMO)
 
 .PHONY: test
 test: check $(COLLECTOR) $(DEMO) $(TOOL) $(PEERS) $(NODE) $(K6) ## test every module, the whole path included; coverage is shown and held over 85 %
+	@scripts/rust test
 	@WSSTATS_COLLECTOR=$(CURDIR)/$(COLLECTOR) WSSTATS_DEMO=$(CURDIR)/$(DEMO) WSSTATS_TOOL=$(CURDIR)/$(TOOL) \
 		WSSTATS_PYTHON=$(CURDIR)/build/venv/bin/python WSSTATS_K6=$(CURDIR)/$(K6) scripts/test $(MODULES)
 
@@ -89,6 +90,7 @@ cover: test ## the same, then build/coverage.html
 .PHONY: bench
 bench: ## run the benchmarks (BENCH=regexp)
 	$(call each,go test -run='^$$' -bench='$(BENCH)' -benchmem ./...)
+	@scripts/rust bench
 
 .PHONY: bench-compare
 bench-compare: check $(RIVALS) $(COMPARE) ## measure the receiver beside OTLP and Zipkin, 20 minutes, and write docs/benchmarks.md
@@ -110,6 +112,7 @@ fuzz: ## run each fuzz target for FUZZTIME (20s)
 .PHONY: lint
 lint: $(LINTER) ## lint and check the format of every module
 	$(call each,$(CURDIR)/$(LINTER) run ./...)
+	@scripts/rust lint
 
 .PHONY: vuln
 vuln: ## look for known vulnerabilities in what is used (VULNDB=URL)
@@ -119,6 +122,7 @@ vuln: ## look for known vulnerabilities in what is used (VULNDB=URL)
 .PHONY: format
 format: $(LINTER) ## format every module
 	$(call each,$(CURDIR)/$(LINTER) fmt ./...)
+	@scripts/rust format
 
 .PHONY: generate
 generate: ## generate code and documentation from metadata.yaml and protocol/wsstats.proto
