@@ -259,7 +259,7 @@ impl Shared {
     }
 
     /// Begins a shutdown, or shortens one.
-    fn close(&self, timeout: Duration) {
+    pub(crate) fn close(&self, timeout: Duration) {
         self.state.lock().closing = true;
         let now = Instant::now();
         let deadline = now.checked_add(timeout).unwrap_or(now + Duration::from_secs(u32::MAX.into()));

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 
 use super::meter::messages_in;
 use super::receiver::*;
@@ -18,11 +17,6 @@ use crate::{Dropped, Encoding, ShutdownError, Stats};
 
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
-
-async fn closed_port() -> String {
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    format!("ws://{address}")
-}
 
 /// Red when: a full queue drops what happens once in a connection's life before messages, or
 /// anything but the oldest, changes the order, or reports its drops twice or never.
@@ -118,10 +112,11 @@ async fn shutdown_delivers_and_closes() {
 /// was told, or calls at the same time end otherwise.
 #[tokio::test]
 async fn shutdowns_end() {
-    let a = Tested::new(quick(closed_port().await));
+    let port = ClosedPort::new();
+    let a = Tested::new(quick(port.endpoint()));
     soon(a.shutdown(HOUR)).await.unwrap();
 
-    let a = Tested::new(quick(closed_port().await));
+    let a = Tested::new(quick(port.endpoint()));
     a.messages(None, 1..=3);
     let calls = [HOUR, 100 * MS, HOUR].map(|timeout| {
         let a = (*a).clone();
@@ -163,10 +158,10 @@ async fn shutdown_says_goodbye() {
 #[tokio::test]
 async fn a_dropped_agent_delivers() {
     let r = Receiver::new(Encoding::Proto).await;
-    let a = r.agent(batch_of(100));
-    a.messages(None, 1..=3);
+    let a = batch_of(100)(quick(r.endpoint())).build().unwrap();
+    (1..=3).for_each(|size| a.shared().record(message(None, size)));
     let shared = Arc::clone(a.shared());
-    let other = (*a).clone();
+    let other = a.clone();
     let mut p = r.welcomed(0).await;
     drop(other);
     p.nothing().await; // there is one left

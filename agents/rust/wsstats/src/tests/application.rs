@@ -1,5 +1,7 @@
 //! What the application tells, and the spans that it runs under.
 
+use std::net::TcpListener;
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Request};
@@ -19,10 +21,10 @@ use crate::{Connection, Initiator, Message, Opening, TraceFields, message_id, qu
 const TEXT: MessageType = MessageType::Text;
 const BINARY: MessageType = MessageType::Binary;
 
-/// An agent whose queue is read by the test.
+/// An agent whose queue is read by the test: its receiver accepts and says nothing.
 async fn agent() -> Tested {
-    let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    Tested::new(quick(format!("ws://{address}/collector")))
+    static HOLE: LazyLock<TcpListener> = LazyLock::new(|| TcpListener::bind("127.0.0.1:0").unwrap());
+    Tested::new(quick(format!("ws://{}/collector", HOLE.local_addr().unwrap())))
 }
 
 /// What was recorded of that kind.

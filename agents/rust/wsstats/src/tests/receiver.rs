@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use serde_json::{Value as Json, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -259,11 +259,33 @@ impl Deref for Tested {
     }
 }
 
+/// Nothing of an agent outlives its test: it would come to the receiver of another one.
 impl Drop for Tested {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            balanced(&self.0);
+        let shared = self.0.shared();
+        shared.close(Duration::ZERO);
+        let from = Instant::now();
+        while shared.ended.borrow().is_none() && from.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(1));
         }
+        if !std::thread::panicking() {
+            assert_eq!(balanced(&self.0).held, 0);
+        }
+    }
+}
+
+/// A port that nobody listens on, as long as it is held.
+pub(super) struct ClosedPort(TcpSocket);
+
+impl ClosedPort {
+    pub(super) fn new() -> ClosedPort {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        ClosedPort(socket)
+    }
+
+    pub(super) fn endpoint(&self) -> String {
+        format!("ws://{}", self.0.local_addr().unwrap())
     }
 }
 
