@@ -36,6 +36,10 @@ pub enum BuildError {
     /// The queue is too small.
     #[error("queue: expected at least {MIN_QUEUE_BYTES} bytes, got {0}")]
     Queue(usize),
+    /// The system has no TLS that can be used.
+    #[cfg(feature = "tls")]
+    #[error("tls: {0}")]
+    Tls(#[from] rustls::Error),
     /// The thread of the link cannot be started.
     #[error("thread of the link: {0}")]
     Thread(#[source] std::io::Error),
@@ -184,8 +188,8 @@ impl Config {
         if queue_bytes < MIN_QUEUE_BYTES {
             return Err(BuildError::Queue(queue_bytes));
         }
+        let endpoint = parse_endpoint(endpoint.as_deref().unwrap_or(DEFAULT_ENDPOINT))?;
         Ok(Config {
-            endpoint: parse_endpoint(endpoint.as_deref().unwrap_or(DEFAULT_ENDPOINT))?,
             headers: headers(&b.headers, token.as_deref())?,
             resource: resource(b.service, b.attributes, &set),
             encoding: b.encoding,
@@ -195,7 +199,11 @@ impl Config {
             queue_bytes,
             aggregates: b.aggregates.unwrap_or_else(|| env_count(&set)),
             #[cfg(feature = "tls")]
-            tls: b.tls,
+            tls: match b.tls {
+                None if endpoint.scheme_str() == Some("wss") => Some(crate::tls::system()?),
+                stated => stated,
+            },
+            endpoint,
             timing: b.timing,
         })
     }

@@ -64,6 +64,8 @@ mod session;
 mod spanrules;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
+mod tls;
 mod wire;
 
 pub use opentelemetry::KeyValue as Attribute;

@@ -9,3 +9,5 @@ mod meter;
 mod receiver;
 mod restate;
 mod sampling;
+#[cfg(feature = "tls")]
+mod tls;
