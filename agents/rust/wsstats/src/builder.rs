@@ -140,9 +140,8 @@ impl AgentBuilder {
     /// them all the same.
     ///
     /// The default is the environment's `WSSTATS_AGGREGATES`, else 0: never, as events tell
-    /// more than histograms do. Of these, processing times are known to about 9 %, the size
-    /// of a compressed message, which a tap does not know, counts as 0, and metrics of
-    /// messages have no exemplars.
+    /// more than histograms do. Of these, processing times are known to about 9 %, and
+    /// metrics of messages have no exemplars.
     pub fn aggregates(mut self, above: u32) -> AgentBuilder {
         self.aggregates = Some(above);
         self

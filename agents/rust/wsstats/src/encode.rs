@@ -167,12 +167,13 @@ fn stat_row(s: &Sealed) -> Stat {
         attrs,
         count: h.count,
         sum: h.sum,
-        min: Some(h.min),
-        max: Some(h.max),
+        min: h.has_values().then_some(h.min),
+        max: h.has_values().then_some(h.max),
         scale: h.scale,
         zero_count: h.zero,
         offset: h.offset,
         buckets: h.buckets.clone(),
+        r#unsized: h.r#unsized,
     }
 }
 

@@ -28,6 +28,7 @@ const SUB_BOUNDS: [u64; 1 << SCALE] = [
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Histogram {
     pub(crate) count: u64,
+    pub(crate) r#unsized: u64, // of zero, of values that are not known
     pub(crate) sum: f64,
     pub(crate) min: f64,
     pub(crate) max: f64,
@@ -38,10 +39,16 @@ pub(crate) struct Histogram {
 }
 
 impl Histogram {
-    /// Adds n observations of v, which is finite and not negative. It allocates only where a
-    /// value is out of the range of those before it.
-    pub(crate) fn observe(&mut self, v: f64, n: u64) {
-        if self.count == 0 {
+    /// Adds n observations of v, which is finite and not negative, or not known. It allocates
+    /// only where a value is out of the range of those before it.
+    pub(crate) fn observe(&mut self, v: Option<f64>, n: u64) {
+        let Some(v) = v else {
+            self.count += n;
+            self.zero += n;
+            self.r#unsized += n;
+            return;
+        };
+        if !self.has_values() {
             (self.min, self.max, self.scale) = (v, v, SCALE as i32);
         } else {
             (self.min, self.max) = (self.min.min(v), self.max.max(v));
@@ -53,6 +60,11 @@ impl Histogram {
         } else {
             self.put(bucket_index(v) >> (SCALE as i32 - self.scale), n);
         }
+    }
+
+    /// Whether any value is known.
+    pub(crate) fn has_values(&self) -> bool {
+        self.count > self.r#unsized
     }
 
     /// Adds to the bucket of that index at the present scale, and lowers the scale where
@@ -152,7 +164,8 @@ mod tests {
         }
     }
 
-    /// Red when: a lower scale or an earlier first bucket loses or moves a count.
+    /// Red when: a lower scale or an earlier first bucket loses or moves a count, or a value
+    /// that is not known is among the extremes.
     #[test]
     fn histograms_hold_what_they_were_given() {
         let mut falling = 1e18;
@@ -175,12 +188,15 @@ mod tests {
             for _ in 0..2 {
                 // The second time in the memory of the first.
                 let mut values = Vec::new();
+                h.observe(None, 2);
+                assert!(!h.has_values());
                 for _ in 0..200 {
                     let (v, n) = (shape(), rand::random_range(1..4));
-                    h.observe(v, n);
+                    h.observe(Some(v), n);
                     values.extend((0..n).map(|_| v));
                 }
-                holds(&h, &values);
+                h.observe(None, 1);
+                holds(&h, &values, 3);
                 assert!(h.buckets.len() <= MAX_BUCKETS);
                 assert!(*name != "sizes" || h.scale == SCALE as i32, "of a usual range");
                 h.reset();
@@ -189,9 +205,9 @@ mod tests {
         }
     }
 
-    fn holds(h: &Histogram, values: &[f64]) {
-        assert_eq!(h.count, values.len() as u64);
-        assert_eq!(h.zero, values.iter().filter(|v| **v == 0.0).count() as u64);
+    fn holds(h: &Histogram, values: &[f64], unknown: u64) {
+        assert_eq!((h.count, h.r#unsized), (values.len() as u64 + unknown, unknown));
+        assert_eq!(h.zero, values.iter().filter(|v| **v == 0.0).count() as u64 + unknown);
         assert_eq!(h.min, values.iter().copied().fold(f64::INFINITY, f64::min));
         assert_eq!(h.max, values.iter().copied().fold(0.0, f64::max));
         let sum: f64 = values.iter().sum();

@@ -52,7 +52,7 @@ pub(crate) struct Measured {
     pub(crate) dir: Label,
     pub(crate) typ: Label,
     pub(crate) messages: u64,
-    pub(crate) size: f64, // of each of them, 0 where it is not known
+    pub(crate) size: Option<f64>, // of each of them
     pub(crate) seconds: Option<f64>,
     pub(crate) recipients: Option<i64>,
     pub(crate) queue: Option<i64>,
@@ -69,7 +69,7 @@ impl Measured {
             role: r.conn.as_ref().map_or(Label(0), |conn| Label(conn.role as u8)),
             dir: r.dir.map_or(Label(0), |dir| Label(2 + dir as u8)),
             typ: r.typ.map_or(Label(0), |typ| Label(4 + typ as u8)),
-            size: if r.size >= 0 && !r.compressed { r.size as f64 } else { 0.0 },
+            size: (r.size >= 0 && !r.compressed).then_some(r.size as f64),
             seq: r.seq,
             ..Measured::default()
         };
@@ -103,7 +103,7 @@ impl Measured {
         self.seq = quantity(Attr::MessageSeq).unwrap_or(0);
         let error = e.attrs.get(Attr::ErrorType).is_some();
         self.stated = error || e.trace_id != NO_TRACE || e.parent.is_some() || !e.tracestate.is_empty();
-        self.size = quantity(Attr::MessageSize).unwrap_or(0) as f64;
+        self.size = quantity(Attr::MessageSize).map(|size| size as f64);
         self.queue = quantity(Attr::QueueSize);
         match r.kind {
             Kind::Broadcast => {

@@ -148,18 +148,18 @@ impl Meter {
             counted = Some(self.observe(r, labels, seen.size, seen.messages));
         }
         if let Some(seconds) = seen.seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0) {
-            counted = Some(self.observe(r, labels(Metric::ProcessingTime, none, none, seen.typ), seconds, 1));
+            counted = Some(self.observe(r, labels(Metric::ProcessingTime, none, none, seen.typ), Some(seconds), 1));
         }
         if let Some(recipients) = seen.recipients {
-            self.observe(r, labels(Metric::BroadcastRecipients, none, none, none), recipients as f64, 1);
+            self.observe(r, labels(Metric::BroadcastRecipients, none, none, none), Some(recipients as f64), 1);
         }
         if let Some(queue) = seen.queue {
-            self.observe(r, labels(Metric::QueueSize, seen.role, none, none), queue as f64, 1);
+            self.observe(r, labels(Metric::QueueSize, seen.role, none, none), Some(queue as f64), 1);
         }
         counted
     }
 
-    fn observe(&mut self, r: &Record, labels: Labels, v: f64, n: u64) -> usize {
+    fn observe(&mut self, r: &Record, labels: Labels, v: Option<f64>, n: u64) -> usize {
         let at = self.find(r, labels);
         if let Some(series) = self.series.get_mut(at) {
             if series.histogram.count == 0 {

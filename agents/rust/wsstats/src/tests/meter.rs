@@ -35,7 +35,11 @@ fn counted(b: &Batch) -> BTreeMap<String, String> {
         labels.extend([Attr::Role, Attr::Direction, Attr::MessageType].map(|attr| s.attrs.text(attr).to_owned()));
         labels.extend(s.attrs.user.iter().map(|kv| format!("{}={}", kv.key, kv.value)));
         labels.retain(|label| !label.is_empty());
-        let twice = all.insert(labels.join(" "), format!("{}, {}", s.count, s.sum));
+        let mut tells = format!("{}, {}", s.count, s.sum);
+        if s.r#unsized > 0 {
+            tells += &format!(", {} unsized", s.r#unsized);
+        }
+        let twice = all.insert(labels.join(" "), tells);
         assert_eq!(twice, None, "{labels:?}");
     }
     all
@@ -125,7 +129,7 @@ fn each_kind_is_measured() {
         (message(Some(&c), 5), map([(&format!("{received} room.id=lobby"), "1, 5")])),
         (message(None, 5), map([("ws.message.size received text", "1, 5")])),
         (own(&message(Some(&c), 5), "room.id", 7), map([(&format!("{received} room.id=7"), "1, 5")])),
-        (compressed, map([(&format!("{received} room.id=lobby"), "1, 0")])),
+        (compressed, map([(&format!("{received} room.id=lobby"), "1, 0, 1 unsized")])),
         (witness.clone(), map([("ws.message.size server room.id=lobby", "1, 3")])),
         (text(&witness, "ws.direction", "sent"), map([("ws.message.size server sent room.id=lobby", "1, 3")])),
         (timed.clone(), map([("ws.processing.time text room.id=lobby", "1, 0.25")])),

@@ -257,6 +257,7 @@ fn stat(s: pb::Stat) -> Stat {
         zero_count: s.zero_count,
         offset: s.offset,
         buckets: s.bucket_counts,
+        r#unsized: s.r#unsized,
     }
 }
 
@@ -380,6 +381,7 @@ fn json_stat(s: &Json) -> Stat {
             .flatten()
             .map(|n| n.as_u64().unwrap())
             .collect(),
+        r#unsized: s.get("unsized").map_or(0, |n| n.as_u64().unwrap()),
     }
 }
 

@@ -138,6 +138,9 @@ fn stat(o: &mut Object<'_>, s: &Stat) {
     if !s.buckets.is_empty() {
         o.put("bucket_counts", &s.buckets);
     }
+    if s.r#unsized != 0 {
+        o.put("unsized", &s.r#unsized);
+    }
 }
 
 /// Appends the members of a JSON object.

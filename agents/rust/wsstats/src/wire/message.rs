@@ -103,6 +103,7 @@ pub(crate) struct Stat {
     pub(crate) zero_count: u64,
     pub(crate) offset: i32,
     pub(crate) buckets: Vec<u64>, // of positive values; bucket i is (base^(offset+i), base^(offset+i+1)]
+    pub(crate) r#unsized: u64,    // how many of zero_count are messages whose size is not known
 }
 
 /// The protocol's own keys of an event, which no attribute may have.

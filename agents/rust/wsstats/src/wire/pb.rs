@@ -157,6 +157,8 @@ pub(crate) struct Stat {
     pub(crate) offset: i32,
     #[prost(uint64, repeated, tag = "12")]
     pub(crate) bucket_counts: Vec<u64>,
+    #[prost(uint64, tag = "13")]
+    pub(crate) r#unsized: u64,
 }
 
 #[derive(Clone, PartialEq, Proto)]

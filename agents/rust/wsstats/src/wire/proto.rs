@@ -147,6 +147,7 @@ fn stat(s: &Stat) -> pb::Stat {
         zero_count: s.zero_count,
         offset: s.offset,
         bucket_counts: s.buckets.clone(),
+        r#unsized: s.r#unsized,
     }
 }
 
