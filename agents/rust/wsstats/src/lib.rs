@@ -84,3 +84,8 @@ pub use wire::kind::{Direction, MessageType, Role};
 
 /// The version of this agent, as it is told to the receiver.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The code of the documentation is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/agents-rust.md")]
+struct Documentation;

@@ -5,7 +5,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use wsstats::{Agent, Connection, Initiator, MessageType, Opening, Role};
+use wsstats::{Agent, Attribute, Connection, Initiator, MessageType, Opening, Role};
 
 /// An agent whose receiver accepts and says nothing, with a connection.
 fn held_up(hole: &TcpListener, above: u32, queue: usize) -> (Agent, Connection) {
@@ -36,6 +36,11 @@ fn messages_do_not_allocate() {
         assert_eq!(allocated.count_total, 0, "{allocated:?}");
         let dropped = agent.stats().dropped.queue_full - dropped;
         assert_eq!(dropped, if queue == 4 << 20 { 0 } else { 3000 });
+        let allocated = allocation_counter::measure(|| {
+            connection.sent(MessageType::Text, 64, [Attribute::new("room.id", "lobby")]);
+        });
+        // Those of the attributes, and of the event that an agent which aggregates makes of them.
+        assert_eq!(allocated.count_total, if above == 0 { 2 } else { 4 }, "{allocated:?}");
         connection.closed(1000, "", Initiator::Local, []);
     }
 }

@@ -55,6 +55,12 @@ async fn queue_full() {
     }
 }
 
+/// Red when: a message takes more memory than the documentation says.
+#[test]
+fn size_of_a_message() {
+    assert_eq!(message(Some(&new_conn("a81b")), 1).memory(), 88);
+}
+
 /// Red when: a report of drops is lost with its session or its instance.
 #[tokio::test]
 async fn reports_of_drops_survive_reconnects() {
