@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,7 +30,7 @@ func TestRustAgent(t *testing.T) {
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	exchange := func() {
-		_, err := io.WriteString(talk, string(bytes.Repeat([]byte{'\n'}, rounds)))
+		_, err := talk.Write(bytes.Repeat([]byte{'\n'}, rounds))
 		require.NoError(t, err)
 	}
 

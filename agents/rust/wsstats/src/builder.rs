@@ -14,6 +14,8 @@ use crate::identity::{ENV_AGGREGATES, ENV_ENDPOINT, ENV_TOKEN, resource};
 const DEFAULT_ENDPOINT: &str = "ws://localhost:4390/v1/wsstats";
 const DEFAULT_PATH: &str = "/v1/wsstats";
 const MIN_QUEUE_BYTES: usize = 16 << 10;
+/// For ever: times that far away can be reckoned with.
+const MAX_DELAY: Duration = Duration::from_secs(1 << 30);
 
 /// An option of an agent that is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -194,7 +196,7 @@ impl Config {
             encoding: b.encoding,
             max_events,
             max_bytes,
-            max_delay,
+            max_delay: max_delay.min(MAX_DELAY),
             queue_bytes,
             aggregates: b.aggregates.unwrap_or_else(|| env_count(&set)),
             #[cfg(feature = "tls")]

@@ -114,6 +114,24 @@ async fn shutdown_delivers_and_closes() {
     }
 }
 
+/// Red when: a time that is too far away ends the link.
+#[tokio::test]
+async fn times_without_end() {
+    let r = Receiver::new(Encoding::Json).await;
+    let a = r.agent(|b| b.batch(2, 1 << 20, Duration::MAX));
+    let mut p = r.welcomed(0).await;
+    a.messages(None, 1..=1);
+    p.nothing().await;
+    let shutdown = tokio::spawn({
+        let a = (*a).clone();
+        async move { a.shutdown(Duration::MAX).await }
+    });
+    p.batch(1).await;
+    p.ack(1).await;
+    assert_eq!(p.close_code().await, 1000);
+    soon(shutdown).await.unwrap().unwrap();
+}
+
 /// Red when: a shutdown waits for a receiver though nothing is held, or for longer than it
 /// was told, or calls at the same time end otherwise.
 #[tokio::test]
