@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -352,4 +353,25 @@ impl Moody {
             }
         }
     }
+}
+
+/// Red when: an answer that names no subprotocol is not taken for JSON, or by an agent that
+/// speaks the binary form alone.
+#[tokio::test]
+async fn answers_without_a_subprotocol() {
+    let r = Receiver::new(Encoding::Json).await;
+    let _a = r.agent(|b| b);
+    let first = soon(tokio_tungstenite::accept_async(r.connection().await)).await.unwrap();
+    let mut ws = soon(tokio_tungstenite::accept_async(r.connection().await)).await.unwrap();
+    let hello = soon(ws.next()).await.unwrap().unwrap();
+    assert!(hello.is_text() && hello.to_text().unwrap().starts_with(r#"{"hello":"#));
+    drop(first);
+
+    let r = Receiver::new(Encoding::Proto).await;
+    let a = r.agent(|b| b.encoding(Encoding::Proto));
+    for _ in 0..3 {
+        let mut ws = soon(tokio_tungstenite::accept_async(r.connection().await)).await.unwrap();
+        assert!(!matches!(soon(ws.next()).await, Some(Ok(_))));
+    }
+    assert_eq!(a.stats().sessions, 0);
 }
