@@ -51,7 +51,7 @@ impl Observed {
         self.0.observed().is_none_or(|observed| observed.state.lock().done)
     }
 
-    /// Records a message. One that is sent is what [`Connection::sending`] told of.
+    /// Records a message, with what was told of it where it is sent.
     pub fn message(&self, dir: Direction, seen: &Seen) {
         let Some(observed) = self.0.observed() else { return };
         let kind = if dir == Direction::Sent { Kind::Send } else { Kind::Receive };
@@ -67,7 +67,7 @@ impl Observed {
         r.size = i64::try_from(seen.size).unwrap_or(i64::MAX);
         r.seq = state.traffic(dir).message(r.size);
         (r.typ, r.compressed, r.frames) = (Some(seen.typ), seen.compressed, seen.frames);
-        if dir == Direction::Received || state.sending.tell(&mut r, Vec::new()) {
+        if dir == Direction::Received || state.tell(&mut r) {
             observed.agent.record(r);
         }
     }

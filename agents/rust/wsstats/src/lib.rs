@@ -56,6 +56,7 @@ mod measured;
 mod meter;
 mod observation;
 mod process;
+mod queue;
 mod record;
 mod ring;
 mod sampling;

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use crate::agent::Shared;
 use crate::clock::Clock;
 use crate::process::{Message, Window};
+use crate::queue::Queue;
 use crate::record::{Conn, Record, freeze};
 use crate::sending::Sending;
 use crate::wire::attr::Attr;
@@ -28,6 +29,7 @@ pub(crate) struct State {
     pub(crate) clock: Clock,
     pub(crate) done: bool,       // the close was recorded: nothing more is
     pub(crate) sending: Sending, // what the application has told of the next message
+    pub(crate) queue: Queue,     // and of those that its library has taken
     pub(crate) sent: Traffic,
     pub(crate) received: Traffic,
     pub(crate) read: i64,     // messages that the application has read, where a tap counts received
@@ -97,6 +99,7 @@ impl State {
             clock,
             done: false,
             sending: Sending::default(),
+            queue: Queue::default(),
             sent: Traffic::default(),
             received: Traffic::default(),
             read: 0,

@@ -55,6 +55,31 @@ impl Sending {
         r.attributes = freeze(told);
         true
     }
+
+    /// Takes what is told of one message, whose span is active now.
+    pub(crate) fn take(&mut self, active: Option<Arc<SpanIds>>) -> Sending {
+        if self.unrecorded > 0 {
+            self.unrecorded -= 1;
+            return Sending { unrecorded: 1, ..Sending::default() };
+        }
+        let mut told = std::mem::take(self);
+        told.active = active.or(told.active);
+        told
+    }
+
+    /// Takes back what was taken of a message that is not sent.
+    pub(crate) fn put_back(&mut self, told: Sending) {
+        if told.unrecorded > 0 {
+            self.unrecorded += told.unrecorded;
+        } else {
+            *self = Sending { unrecorded: self.unrecorded, ..told };
+        }
+    }
+
+    /// Tells whether nothing is told.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.unrecorded == 0 && self.active.is_none() && self.attributes.is_empty()
+    }
 }
 
 impl Connection {
