@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::Context;
+use opentelemetry::context::FutureExt;
 
 use crate::Attribute;
 use crate::connection::Connection;
@@ -200,6 +201,15 @@ impl Processing {
         // It fails where no layer of OpenTelemetry listens, and then there is no span.
         let _ = span.set_parent(self.context.clone());
         span
+    }
+
+    /// Runs a future under the process span, by the contexts of OpenTelemetry and, with
+    /// the feature `tracing`, under [`Processing::span`]. It may be called for each part of
+    /// the handling; the span ends when this is dropped.
+    pub fn run<F: Future>(&self, handling: F) -> impl Future<Output = F::Output> + use<F> {
+        #[cfg(feature = "tracing")]
+        let handling = tracing::Instrument::instrument(handling, self.span());
+        handling.with_context(self.context.clone())
     }
 
     /// Ends the handling with an error: `error.type`, a short name from a small set,
