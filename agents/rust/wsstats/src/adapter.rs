@@ -1,38 +1,43 @@
-//! For adapters of WebSocket libraries whose tap sees the bytes of a connection.
+//! For adapters of WebSocket libraries that let the bytes of a connection be seen.
 //!
-//! A tap tells an [`Observed`] what went by, with times since the opening
-//! ([`Observed::now`]); the application has the same connection as a
-//! [`Connection`] ([`Observed::connection`]), and tells what bytes do not say.
+//! An adapter puts a [`Tap`] on the stream of bytes below the library, and opens it with
+//! the [`Observed`] connection of the handshake: [`ClientHandshake::tapped`] or
+//! [`ServerHandshake::tapped`]. The tap records what goes by. The application has the same
+//! connection as a [`Connection`], and tells what bytes do not say.
+//!
+//! [`ClientHandshake::tapped`]: crate::ClientHandshake::tapped
+//! [`ServerHandshake::tapped`]: crate::ServerHandshake::tapped
 
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use crate::tap::Tap;
 
 use crate::connection::{Connection, violation};
 use crate::observation::{Closing, Initiator};
 use crate::record::clean;
 use crate::wire::kind::{Direction, Kind, MessageType};
 
-/// A connection whose bytes are seen. Nothing is recorded after its close. One that is
-/// dropped, with all clones of its [`Connection`], without [`Observed::closed`] is
-/// recorded as broken (1006).
+/// A connection whose bytes are seen. One that no [`Tap`] gets is recorded as broken
+/// (1006) when it is dropped with all clones of its [`Connection`].
 #[derive(Debug)]
 pub struct Observed(pub(crate) Connection);
 
 /// A whole message of the wire.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Its type.
-    pub typ: MessageType,
+    pub(crate) typ: MessageType,
     /// Payload in bytes, as it was on the wire.
-    pub size: u64,
+    pub(crate) size: u64,
     /// The payload was compressed (RFC 7692).
-    pub compressed: bool,
+    pub(crate) compressed: bool,
     /// How many frames it was in, from 1.
-    pub frames: u32,
+    pub(crate) frames: u32,
     /// When its first frame began, since the opening.
-    pub began: Duration,
+    pub(crate) began: Duration,
     /// When its last byte went by, since the opening.
-    pub ended: Duration,
+    pub(crate) ended: Duration,
 }
 
 impl Observed {
@@ -42,17 +47,12 @@ impl Observed {
     }
 
     /// The time since the opening.
-    pub fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.0.observed().map_or(Duration::ZERO, |observed| observed.state.lock().clock.now())
     }
 
-    /// Tells whether the close was recorded.
-    pub fn is_done(&self) -> bool {
-        self.0.observed().is_none_or(|observed| observed.state.lock().done)
-    }
-
     /// Records a message, with what was told of it where it is sent.
-    pub fn message(&self, dir: Direction, seen: &Seen) {
+    pub(crate) fn message(&self, dir: Direction, seen: &Seen) {
         let Some(observed) = self.0.observed() else { return };
         let kind = if dir == Direction::Sent { Kind::Send } else { Kind::Receive };
         let mut state = observed.state.lock();
@@ -74,13 +74,13 @@ impl Observed {
 
     /// Counts a ping that was sent, and returns its ordinal, to be recorded by
     /// [`Observed::pinged`] when its pong came or none will.
-    pub fn ping_sent(&self) -> i64 {
+    pub(crate) fn ping_sent(&self) -> i64 {
         self.0.observed().map_or(0, |observed| observed.state.lock().sent.control(Kind::Ping))
     }
 
     /// Records the ping of that ordinal that was sent at a time since the opening, with
     /// its payload in bytes and how long its pong took; none: none came.
-    pub fn pinged(&self, ordinal: i64, size: usize, at: Duration, round_trip: Option<Duration>) {
+    pub(crate) fn pinged(&self, ordinal: i64, size: usize, at: Duration, round_trip: Option<Duration>) {
         let Some(observed) = self.0.observed() else { return };
         let state = observed.state.lock();
         if state.done {
@@ -93,12 +93,12 @@ impl Observed {
     }
 
     /// Records a ping of the peer, with its payload in bytes.
-    pub fn ping_received(&self, size: usize, at: Duration) {
+    pub(crate) fn ping_received(&self, size: usize, at: Duration) {
         self.control(Kind::Ping, Direction::Received, size, at);
     }
 
     /// Records a pong, with its payload in bytes.
-    pub fn pong(&self, dir: Direction, size: usize, at: Duration) {
+    pub(crate) fn pong(&self, dir: Direction, size: usize, at: Duration) {
         self.control(Kind::Pong, dir, size, at);
     }
 
@@ -115,7 +115,7 @@ impl Observed {
 
     /// Records that the bytes of one direction broke the WebSocket protocol: `error.type`
     /// and `error.message`, without payload.
-    pub fn violation(&self, dir: Direction, error_type: &str, message: &str, at: Duration) {
+    pub(crate) fn violation(&self, dir: Direction, error_type: &str, message: &str, at: Duration) {
         let Some(observed) = self.0.observed() else { return };
         let state = observed.state.lock();
         if state.done {
@@ -129,7 +129,7 @@ impl Observed {
     /// Records the end of the connection: what the first close frame said, 1005 where it
     /// said nothing, 1006 and nobody where there was none; `clean`: both ends sent one.
     /// What is left of pings has to be recorded before.
-    pub fn closed(&self, code: u16, reason: &str, initiator: Initiator, clean_close: bool) {
+    pub(crate) fn closed(&self, code: u16, reason: &str, initiator: Initiator, clean_close: bool) {
         let Some(observed) = self.0.observed() else { return };
         let mut state = observed.state.lock();
         if !state.done {

@@ -48,6 +48,7 @@ mod context;
 mod delivery;
 mod encode;
 mod encoding;
+mod frame;
 mod handshake;
 mod histogram;
 mod identity;
@@ -55,6 +56,7 @@ mod link;
 mod measured;
 mod meter;
 mod observation;
+mod parser;
 mod process;
 mod queue;
 mod record;
@@ -62,7 +64,9 @@ mod ring;
 mod sampling;
 mod sending;
 mod session;
+mod sight;
 mod spanrules;
+mod tap;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tls")]
@@ -81,7 +85,7 @@ pub use observation::Initiator;
 pub use process::{Message, Processing};
 pub use ring::Dropped;
 pub use sending::{message_id, queue_size};
-pub use wire::kind::{Direction, MessageType, Role};
+pub use wire::kind::{MessageType, Role};
 
 /// The version of this agent, as it is told to the receiver.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

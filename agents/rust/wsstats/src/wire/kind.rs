@@ -85,7 +85,7 @@ impl MessageType {
 /// The way a message went, seen from this side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Direction {
+pub(crate) enum Direction {
     /// From here to the peer.
     Sent = 1,
     /// From the peer to here.
@@ -94,7 +94,7 @@ pub enum Direction {
 
 impl Direction {
     /// The value of `ws.direction`.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Direction::Sent => "sent",
             Direction::Received => "received",
