@@ -88,3 +88,8 @@ pub use client::{client_async_tls, client_async_tls_with_config, connect_async_t
 pub use client::{connect_async, connect_async_with_config};
 pub use server::{accept_async, accept_async_with_config, accept_hdr_async, accept_hdr_async_with_config};
 pub use stream::WebSocketStream;
+
+/// The page of all crates: this one has what its code needs.
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/agents-rust.md")]
+struct Documentation;

@@ -32,7 +32,7 @@
 //!
 //! A connection is told of by its application, as above, or by an adapter of its library:
 //! by [`Agent::server_handshake`], [`Agent::client_handshake`] and the methods of
-//! [`Connection`], or, where the adapter sees the bytes, by those of [`adapter::Observed`].
+//! [`Connection`], or, where the adapter sees the bytes, by an [`adapter::Tap`].
 //!
 //! Payload is never looked at, kept or sent.
 
@@ -89,8 +89,3 @@ pub use wire::kind::{MessageType, Role};
 
 /// The version of this agent, as it is told to the receiver.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The code of the documentation is compiled.
-#[cfg(doctest)]
-#[doc = include_str!("../../../../docs/agents-rust.md")]
-struct Documentation;
