@@ -132,7 +132,11 @@ impl Link {
         let mut after = jitter(self.agent.cfg.timing.first_jitter);
         while self.pause(after).await {
             let agent = Arc::clone(&self.agent);
-            match connect(&agent.cfg).await {
+            let connected = tokio::select! {
+                connected = connect(&agent.cfg) => connected,
+                () = self.until_finished() => return,
+            };
+            match connected {
                 Err(e) => {
                     self.complain("wsstats: receiver not reached", &e.to_string());
                     after = self.after_refusal(&e);
@@ -156,6 +160,14 @@ impl Link {
             }
         }
         false
+    }
+
+    /// Returns when a shutdown waits for nothing more: once it has begun, nothing new comes.
+    async fn until_finished(&self) {
+        let mut phase = self.agent.phase.subscribe();
+        while !self.finished() {
+            let _ = phase.changed().await; // the sender is as old as the agent
+        }
     }
 
     /// Tells whether a shutdown waits for nothing more.

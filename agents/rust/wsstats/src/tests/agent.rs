@@ -137,9 +137,15 @@ async fn times_without_end() {
 /// was told, or calls at the same time end otherwise.
 #[tokio::test]
 async fn shutdowns_end() {
-    let port = ClosedPort::new();
-    let a = Tested::new(quick(port.endpoint()));
-    soon(a.shutdown(HOUR)).await.unwrap();
+    let (port, hole) = (ClosedPort::new(), Receiver::new(Encoding::Json).await);
+    let absent = Tested::new(quick(port.endpoint()));
+    let silent = hole.agent(|b| b);
+    let _connection = hole.connection().await; // and nobody answers
+    for a in [absent, silent] {
+        let at = Instant::now();
+        soon(a.shutdown(HOUR)).await.unwrap();
+        assert!(at.elapsed() < PATIENCE / 2);
+    }
 
     let a = Tested::new(quick(port.endpoint()));
     a.messages(None, 1..=3);
