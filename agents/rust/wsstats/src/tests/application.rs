@@ -247,7 +247,7 @@ async fn messages_that_name_a_trace() {
     let c = a.observe(Opening::new(Role::Server));
     let seed = Seed::connection(c.id());
     let span = |n, kind| seed.span_id(n, Slot::ClientData, kind, Role::Server);
-    let processing = c.process(c.received_in(&extracted, TEXT, 1, []), []);
+    let processing = c.process_in(&extracted, c.received_in(&extracted, TEXT, 1, []), []);
     let context = processing.context().clone();
     assert_eq!(ids_of(&context), SpanIds { trace: sent.trace, span: span(1, Kind::Process) });
     drop(processing);
@@ -344,6 +344,22 @@ async fn handshakes() {
     }
     assert_eq!(nh.attrs.user, [KeyValue::new("tenant", 1)]);
     drop((accepted, dialled));
+
+    // The state of the request's own is of another trace, where the active span has none too.
+    let active = Context::new().with_remote_span_context(SpanContext::new(
+        TraceId::from_bytes([1; 16]),
+        SpanId::from_bytes([2; 8]),
+        TraceFlags::SAMPLED,
+        true,
+        TraceState::NONE,
+    ));
+    let client = {
+        let _active = active.attach();
+        near.client_handshake(&asked, [])
+    };
+    client.set_headers(asked.headers_mut());
+    assert_eq!(asked.headers().get("tracestate"), None);
+    drop(client);
     nothing_reserved(&near);
     nothing_reserved(&far);
 }
