@@ -326,7 +326,7 @@ fn link(l: &Link) -> pb::Link {
 
 /// The columns of the conventions' attributes, in their order.
 fn known(e: &mut pb::Events, handles: &mut Handles, rows: &[Event]) {
-    let mut columns: Vec<Builder> = Vec::new();
+    let mut columns = Columns::default();
     let mut ordinals: HashMap<(u32, Kind), i64> = HashMap::new();
     for (i, row) in rows.iter().enumerate() {
         for (attr, v) in row.attrs.known() {
@@ -344,14 +344,14 @@ fn known(e: &mut pb::Events, handles: &mut Handles, rows: &[Event]) {
                     let of = (e.connections.get(i).copied().unwrap_or(0), row.kind);
                     let last = ordinals.insert(of, *ordinal).unwrap_or(0);
                     let distance = Value::I64(ordinal.wrapping_sub(last));
-                    column(&mut columns, number, 0, &distance).add(handles, i, &distance);
+                    columns.add(handles, number, 0, i, &distance);
                 }
-                _ => column(&mut columns, number, 0, v).add(handles, i, v),
+                _ => columns.add(handles, number, 0, i, v),
             }
         }
     }
-    columns.sort_by_key(|c| c.values.attribute);
-    for c in columns {
+    columns.columns.sort_by_key(|c| c.values.attribute);
+    for c in columns.columns {
         c.append_to(&mut e.columns, rows.len());
     }
 }
@@ -359,39 +359,43 @@ fn known(e: &mut pb::Events, handles: &mut Handles, rows: &[Event]) {
 /// The columns of the user's attributes, in the order of their first use: one for each key
 /// and type.
 fn users(e: &mut pb::Events, handles: &mut Handles, rows: &[Event]) {
-    let mut columns: Vec<Builder> = Vec::new();
+    let mut columns = Columns::default();
     for (i, row) in rows.iter().enumerate() {
         for kv in user(&row.attrs.user, EVENT_KEYS) {
             let key = handles.handle(&StringValue::from(kv.key.as_str().to_owned()));
-            column(&mut columns, 0, key, &kv.value).add(handles, i, &kv.value);
+            columns.add(handles, 0, key, i, &kv.value);
         }
     }
-    for c in columns {
+    for c in columns.columns {
         c.append_to(&mut e.columns, rows.len());
     }
 }
 
-/// The column of an attribute, or key, and a type of values.
-fn column<'a>(columns: &'a mut Vec<Builder>, attribute: u32, key: u32, v: &Value) -> &'a mut Builder {
-    let typ = std::mem::discriminant(v);
-    let is = |c: &Builder| c.values.attribute == attribute && c.values.key == key && c.typ == typ;
-    let at = columns.iter().position(is).unwrap_or_else(|| {
-        let values = pb::Column { attribute, key, ..pb::Column::default() };
-        columns.push(Builder {
-            typ,
-            texts: values.clone(),
-            values,
-            value_rows: Gaps::default(),
-            text_rows: Gaps::default(),
+/// Columns in the order of their first use: one for each attribute, or key, and type of values.
+#[derive(Default)]
+struct Columns {
+    columns: Vec<Builder>,
+    index: HashMap<(u32, u32, Discriminant), usize>,
+}
+
+type Discriminant = std::mem::Discriminant<Value>;
+
+impl Columns {
+    fn add(&mut self, handles: &mut Handles, attribute: u32, key: u32, row: usize, v: &Value) {
+        let at = *self.index.entry((attribute, key, std::mem::discriminant(v))).or_insert_with(|| {
+            let values = pb::Column { attribute, key, ..pb::Column::default() };
+            let texts = values.clone();
+            self.columns.push(Builder { texts, values, value_rows: Gaps::default(), text_rows: Gaps::default() });
+            self.columns.len() - 1
         });
-        columns.len() - 1
-    });
-    &mut columns[at]
+        if let Some(column) = self.columns.get_mut(at) {
+            column.add(handles, row, v);
+        }
+    }
 }
 
 /// Makes the column of values of one type. Texts that do not get a handle are a second one.
 struct Builder {
-    typ: std::mem::Discriminant<Value>,
     values: pb::Column,
     texts: pb::Column,
     value_rows: Gaps,
@@ -427,5 +431,66 @@ impl Builder {
                 columns.push(column);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::KeyValue;
+
+    use super::{Encoder, HANDLES_KEPT, MAX_HANDLE};
+    use crate::wire::attr::Attr;
+    use crate::wire::decode::Definitions;
+    use crate::wire::kind::Kind;
+    use crate::wire::message::{Batch, Event, Message};
+
+    fn batch(seq: u64, events: impl Iterator<Item = Event>) -> Message {
+        Message::Batch(Batch { seq, events: events.collect(), ..Batch::default() })
+    }
+
+    fn event(connection: usize) -> Event {
+        let mut e = Event { kind: Kind::Send, time: Some(1), ..Event::default() };
+        e.attrs.set(Attr::ConnectionId, format!("{connection:032}"));
+        e
+    }
+
+    /// Red when: the table of a session grows without bound, or one that begins anew leaves
+    /// something undefined; or a message that is not numbered leans on what one with a number
+    /// defined.
+    #[test]
+    fn handles_begin_anew() {
+        let (mut encoder, mut definitions) = (Encoder::default(), Definitions::default());
+        let mut highest = 0;
+        for seq in 1..=100 {
+            let first = 1000 * usize::try_from(seq).unwrap();
+            let message = batch(seq, (first..first + 1000).map(event));
+            let mut bytes = Vec::new();
+            assert!(encoder.append(&mut bytes, &message));
+            assert_eq!(definitions.decode(&bytes).as_ref(), Some(&message));
+            highest = highest.max(encoder.session.of.len());
+
+            let unnumbered = batch(0, (first..first + 2).map(event));
+            bytes.clear();
+            assert!(encoder.append(&mut bytes, &unnumbered));
+            assert_eq!(Definitions::default().decode(&bytes).as_ref(), Some(&unnumbered));
+        }
+        assert!(highest < HANDLES_KEPT + 1000, "{highest}");
+    }
+
+    /// Red when: a message that needs more handles than there are is sent, or leaves the
+    /// encoder in disorder.
+    #[test]
+    fn more_keys_than_handles() {
+        let mut encoder = Encoder::default();
+        let crowd = (0..=MAX_HANDLE / 100).map(|i| {
+            let mut e = event(0);
+            e.attrs.user = (0..100).map(|j| KeyValue::new(format!("key.{i}.{j}"), true)).collect();
+            e
+        });
+        assert!(!encoder.append(&mut Vec::new(), &batch(1, crowd)));
+        let message = batch(1, [event(1), event(2)].into_iter());
+        let mut bytes = Vec::new();
+        assert!(encoder.append(&mut bytes, &message));
+        assert_eq!(Definitions::default().decode(&bytes), Some(message));
     }
 }
