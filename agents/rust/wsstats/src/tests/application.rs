@@ -156,6 +156,11 @@ async fn dropped_connections_are_broken() {
     assert_eq!(a.observe(Opening { id: "mine".to_owned(), ..opening() }).id(), "mine", "it is free again");
     nothing_reserved(&a);
 
+    for (code, clean) in [(1000, None), (1006, Some(&Value::Bool(false))), (1015, Some(&Value::Bool(false)))] {
+        a.observe(opening()).closed(code, "", Initiator::None, []);
+        assert_eq!(recorded(&a, Kind::Close).pop().unwrap().attrs.get(Attr::CloseClean), clean, "{code}");
+    }
+
     let observed = a.stats().observed;
     let none = Connection::default();
     let m = none.received(TEXT, 1, []);
