@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -68,7 +70,7 @@ func TestRustAgent(t *testing.T) {
 	second := c.awaitSpans(t, 5*exchanges+2*connections)
 	require.NoError(t, cmd.Wait(), errs.String())
 	events := 3*2*exchanges + 2*connections
-	assert.Equal(t, fmt.Sprintf("%d %[1]d 0 2\n%d %[2]d 0 2\n", events-2*exchanges, events), out.String(), "observed, acknowledged, rejected, sessions")
+	assert.Equal(t, fmt.Sprintf("%d %[1]d 0 2 0\n%d %[2]d 0 2 0\n", events-2*exchanges, events), out.String(), "observed, acknowledged, rejected, sessions, unsampled")
 	after := map[string]int{"ws.close": 2 * connections}
 	for name, n := range messages {
 		after[name] = n
@@ -86,6 +88,58 @@ func TestRustAgent(t *testing.T) {
 	c.stop(t)
 	assert.Len(t, c.spans(t), len(second), "spans after the shutdown")
 	checkConversation(t, append(first, second...))
+}
+
+// TestRustAggregates has the Rust agent measure its messages, and leave out those
+// whose spans are not kept: metrics know all of them, and spans come with their
+// other end. Red when: a message counts twice or not at all, or the ends decide
+// differently.
+func TestRustAggregates(t *testing.T) {
+	const connections, rounds = 5, 400
+	c := startCollector(t, "receivers::wsstats::traces::sampling::ratio: 0.1")
+	cmd := exec.Command(rustExample(t, "conversation"), "ws://"+c.endpoint, fmt.Sprint(connections))
+	cmd.Env = append(os.Environ(), "WSSTATS_AGGREGATES=100")
+	talk, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	c.awaitSpans(t, 2*connections) // the agents know the threshold
+	_, err = talk.Write(bytes.Repeat([]byte{'\n'}, rounds))
+	require.NoError(t, err)
+	require.NoError(t, talk.Close())
+	require.NoError(t, cmd.Wait(), errs.String())
+	for line := range strings.Lines(out.String()) {
+		var observed, acknowledged, rejected, sessions, unsampled int
+		_, err := fmt.Sscan(line, &observed, &acknowledged, &rejected, &sessions, &unsampled)
+		require.NoError(t, err)
+		assert.Equal(t, observed, acknowledged)
+		assert.Greater(t, unsampled, connections*rounds, "of 10 messages 9")
+	}
+	c.stop(t)
+
+	totals := c.totals(t)
+	for name, n := range map[string]int{
+		"ws.messages.sent": 2, "ws.messages.received": 2, "ws.message.size": 4, "ws.processing.time": 1,
+	} {
+		assert.InDelta(t, n*connections*rounds, totals[name], 0, name)
+	}
+	traces := map[pcommon.TraceID][]string{}
+	for _, s := range c.spans(t) {
+		if s.Name() != "ws.handshake" && s.Name() != "ws.close" {
+			traces[s.TraceID()] = append(traces[s.TraceID()], s.Name())
+		}
+	}
+	assert.NotEmpty(t, traces)
+	for _, names := range traces {
+		slices.Sort(names)
+		if names[0] != "ws.process text" {
+			assert.Equal(t, []string{"ws.receive binary", "ws.send binary"}, names)
+			continue
+		}
+		assert.Equal(t, []string{"ws.process text", "ws.receive text", "ws.send text"}, names)
+	}
 }
 
 // checkConversation looks at how the spans of both ends hang together.

@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for agent in [client, server] {
         agent.shutdown(Duration::from_secs(20)).await?;
         let s = agent.stats();
-        println!("{} {} {} {}", s.observed, s.acknowledged, s.rejected, s.sessions);
+        println!("{} {} {} {} {}", s.observed, s.acknowledged, s.rejected, s.sessions, s.unsampled);
     }
     Ok(())
 }
