@@ -24,7 +24,7 @@ func TestRustAgent(t *testing.T) {
 	const connections, rounds = 5, 40
 	const exchanges = connections * rounds // in each of the collector's lives
 	c := startCollector(t)
-	cmd := exec.Command(rustExample(t, "conversation"), "ws://"+c.endpoint, fmt.Sprint(connections))
+	cmd := exec.Command(rustExample(t, "wsstats", "conversation"), "ws://"+c.endpoint, fmt.Sprint(connections))
 	talk, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	var out, errs bytes.Buffer
@@ -183,13 +183,13 @@ func checkConversation(t *testing.T, spans []span) {
 	}, children)
 }
 
-// rustExample builds an example of the Rust agent and returns its path.
-func rustExample(t *testing.T, name string) string {
+// rustExample builds an example of a crate of agents/rust and returns its path.
+func rustExample(t *testing.T, crate, name string) string {
 	t.Helper()
 	if _, err := exec.LookPath("cargo"); err != nil {
 		skipOrFail(t, "no cargo: %v", err)
 	}
-	cmd := exec.Command("cargo", "build", "--quiet", "--locked", "--package=wsstats", "--example="+name)
+	cmd := exec.Command("cargo", "build", "--quiet", "--locked", "--package="+crate, "--example="+name)
 	cmd.Dir = filepath.Join(repository, "agents", "rust")
 	target, err := filepath.Abs(filepath.Join(repository, "build", "rust"))
 	require.NoError(t, err)

@@ -2,7 +2,7 @@
 //!
 //!     cargo run --example echo
 //!
-//! Each message's send, receive and handling are in one trace. The receiver is at
+//! With the URL of another server the client talks to that one. Each message's send, receive and handling are in one trace. The receiver is at
 //! `WSSTATS_ENDPOINT`, by default `ws://localhost:4390/v1/wsstats`.
 
 use std::error::Error;
@@ -18,7 +18,10 @@ use wsstats_tungstenite::{accept_async, connect_async};
 async fn main() -> Result<(), Box<dyn Error>> {
     let near = Agent::builder().service_name("talker").build()?;
     let far = Agent::builder().service_name("echo").build()?;
-    run(&near, &far).await?;
+    match std::env::args().nth(1) {
+        Some(url) => talk(&near, &url).await?,
+        None => run(&near, &far).await?,
+    }
     // What is left is handed over; without a receiver it is lost after this time.
     for agent in [near, far] {
         agent.shutdown(Duration::from_secs(5)).await?;
