@@ -73,8 +73,8 @@ where
 {
     let (start, peer) = (SystemTime::now(), Peer::of(&stream));
     let mut answered = None;
-    let observed = Observed { agent, peer, callback, answered: &mut answered };
-    match tokio_tungstenite::accept_hdr_async_with_config(Tap::new(stream), observed, config).await {
+    let answering = Answering { agent, peer, callback, answered: &mut answered };
+    match tokio_tungstenite::accept_hdr_async_with_config(Tap::new(stream), answering, config).await {
         Ok(mut inner) => {
             if let Some((handshake, headers)) = answered {
                 inner.get_mut().open(handshake.tapped(&headers), &headers);
@@ -118,14 +118,14 @@ fn asked_for_websocket(err: &Error) -> bool {
 }
 
 /// The callback of a server that is observed.
-struct Observed<'a, C> {
+struct Answering<'a, C> {
     agent: &'a Agent,
     peer: Peer,
     callback: C,
     answered: &'a mut Option<(ServerHandshake, HeaderMap)>,
 }
 
-impl<C: Callback> Callback for Observed<'_, C> {
+impl<C: Callback> Callback for Answering<'_, C> {
     fn on_request(self, request: &Request, response: Response) -> Result<Response, ErrorResponse> {
         let mut handshake = self.agent.server_handshake(request, self.peer.address, []);
         if self.peer.secure {

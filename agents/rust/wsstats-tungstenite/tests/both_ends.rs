@@ -70,8 +70,8 @@ fn other_tasks_can_have_them() {
     sendable::<wsstats::Processing>();
 }
 
-/// Red when: a size is read wrong, an ordinal or type is not that of the other end, or
-/// an event has no connection.
+/// Red when: a size is read wrong, an ordinal or type is not that of the other end, an
+/// event has no connection, or a message not the time of its own bytes.
 #[tokio::test]
 async fn messages_of_all_sizes() {
     let mut both = Both::open().await;
@@ -97,6 +97,10 @@ async fn messages_of_all_sizes() {
     for observer in [&near, &far] {
         assert_eq!(observer.messages("send").await, want);
         assert_eq!(observer.messages("receive").await, want);
+        for kind in ["send", "receive"] {
+            let times: Vec<_> = observer.of(kind).await.iter().map(|event| event["time"].as_i64()).collect();
+            assert!(times.is_sorted_by(|earlier, later| earlier < later), "{kind}: {times:?}");
+        }
         let close = &observer.of("close").await[0];
         let carried = 2 * (1 + 125 + 126 + 127 + 65_535 + 65_536);
         for way in ["sent", "received"] {

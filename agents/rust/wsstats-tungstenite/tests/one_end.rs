@@ -139,6 +139,14 @@ async fn servers_handshakes_that_fail() {
             assert_eq!(events[0]["net.peer.port"], socket.local_addr().unwrap().port());
         }
     }
+
+    let observer = Observer::start().await;
+    let (mut here, there) = tokio::io::duplex(1 << 16);
+    let key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    here.write_all(format!("{upgrade}{key}\r\n").as_bytes()).await.unwrap();
+    drop(here);
+    assert!(matches!(accept_async(&observer.agent, there).await, Err(Error::Io(_))));
+    failed(&observer.all().await, "server", None, "write_failed");
 }
 
 /// Sends a message and closes; answers one, and reads to the end.

@@ -10,7 +10,8 @@ use crate::record::Record;
 use crate::sending::Sending;
 
 /// Bounds the messages that were taken, are not written, and have something told of them.
-const MAX_TOLD: usize = 4096;
+/// What is told of more is lost.
+pub(crate) const MAX_TOLD: usize = 4096;
 
 /// What was told of the messages that a library has taken.
 #[derive(Default)]

@@ -339,3 +339,22 @@ fn messages_are_told_of_when_they_are_taken() {
     t.ends();
     assert_eq!(t.summary(Attr::MessagesSent), Some(7));
 }
+
+/// Red when: the memory of what was told of unwritten messages is not bounded, or more than
+/// the telling is lost beyond that.
+#[test]
+fn what_is_told_of_unwritten_messages_is_bounded() {
+    let mut t = Tapped::open();
+    let connection = t.sight().observed().connection().clone();
+    let messages = crate::queue::MAX_TOLD + 2;
+    for _ in 0..messages {
+        connection.sending([crate::queue_size(1)]);
+        t.sight().observed().taken();
+    }
+    for _ in 0..messages {
+        t.sends(TEXT, true, b"x");
+    }
+    let sends = t.of(Kind::Send);
+    assert_eq!(sends.len(), messages);
+    assert_eq!(sends.iter().position(|r| r.attributes.is_none()), Some(crate::queue::MAX_TOLD));
+}
