@@ -1,6 +1,7 @@
 package wsstats
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -130,6 +131,30 @@ func TestShutdownAtOnceWhereNothingIsHeld(t *testing.T) {
 		tm.minBackoff, tm.maxBackoff = time.Hour, time.Hour
 	}))
 	require.NoError(t, <-inBackground(t, a.Shutdown))
+}
+
+// Red when: a shutdown waits for a receiver that does not answer, with nothing to
+// tell it.
+func TestShutdownDoesNotWaitForAHandshake(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	a := newAgent(t, WithEndpoint("ws://"+l.Addr().String()), withTiming(func(tm *timing) { tm.shutdown = time.Hour }))
+	c, err := l.Accept()
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = http.ReadRequest(bufio.NewReader(c))
+	require.NoError(t, err)
+	ended := make(chan error, 1)
+	go func() { ended <- a.Shutdown(context.Background()) }()
+	select {
+	case err := <-ended:
+		require.NoError(t, err)
+	case <-time.After(patience):
+		assert.Fail(t, "it waits")
+		_ = c.Close()
+		require.NoError(t, <-ended)
+	}
 }
 
 func TestShutdownWithoutADeadlineEnds(t *testing.T) {

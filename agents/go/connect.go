@@ -42,9 +42,22 @@ func (l *link) connect(ctx context.Context) (*websocket.Conn, error) {
 	return ws, err
 }
 
-// dial opens a WebSocket with a dialer of its own, which nothing observes.
+// dial opens a WebSocket with a dialer of its own, which nothing observes. A
+// shutdown that has nothing to deliver does not wait for it.
 func (l *link) dial(ctx context.Context, offers []string) (*websocket.Conn, error) {
+	dialing, cut := context.WithCancel(ctx)
+	defer cut()
+	go func() {
+		select {
+		case <-l.agent.drain:
+			if l.finished() {
+				cut()
+			}
+		case <-dialing.Done():
+		}
+	}()
 	var opened *linkConn
+	uncut := func() bool { return true }
 	dialer := websocket.Dialer{
 		NetDialContext: func(dialCtx context.Context, network, addr string) (net.Conn, error) {
 			c, err := (&net.Dialer{}).DialContext(dialCtx, network, addr)
@@ -52,6 +65,7 @@ func (l *link) dial(ctx context.Context, offers []string) (*websocket.Conn, erro
 				return nil, err
 			}
 			opened = newLinkConn(ctx, c)
+			uncut = context.AfterFunc(dialing, func() { _ = c.Close() })
 			return opened, nil
 		},
 		Proxy:            http.ProxyFromEnvironment,
@@ -59,12 +73,16 @@ func (l *link) dial(ctx context.Context, offers []string) (*websocket.Conn, erro
 		HandshakeTimeout: l.cfg.timing.handshake,
 		Subprotocols:     offers,
 	}
-	ws, resp, err := dialer.DialContext(ctx, l.cfg.url.String(), l.cfg.header)
+	ws, resp, err := dialer.DialContext(dialing, l.cfg.url.String(), l.cfg.header)
 	if err != nil {
 		if errors.Is(err, websocket.ErrBadHandshake) && resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
 			return nil, &refusal{status: resp.StatusCode, after: retryAfter(resp.Header, time.Now())}
 		}
 		return nil, err
+	}
+	if !uncut() {
+		_ = ws.Close()
+		return nil, dialing.Err()
 	}
 	opened.left.Store(math.MaxInt64)
 	// Without a subprotocol a session is one in JSON.

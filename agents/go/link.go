@@ -70,7 +70,7 @@ func (l *link) run(ctx context.Context) {
 	for l.pause(after) {
 		ws, err := l.connect(ctx)
 		if err != nil {
-			if ctx.Err() != nil {
+			if ctx.Err() != nil || l.finished() {
 				return // Shutdown cut it
 			}
 			l.complain("wsstats: receiver not reached", err)
