@@ -107,6 +107,11 @@ impl ServerHandshake {
     pub fn refused(mut self, status: Option<u16>, error_type: &str) {
         self.0.refused(status, error_type);
     }
+
+    /// Records nothing: the request is for somebody else, and so is its connection.
+    pub fn ignore(mut self) {
+        self.0.ignore();
+    }
 }
 
 impl ClientHandshake {
@@ -174,6 +179,12 @@ impl Handshake {
     fn refused(&mut self, status: Option<u16>, error_type: &str) {
         if let Some(up) = self.0.take() {
             up.fail(status, error_type);
+        }
+    }
+
+    fn ignore(&mut self) {
+        if let Some(up) = self.0.take() {
+            up.agent.unreserve(&up.id);
         }
     }
 }
