@@ -5,10 +5,11 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::sink::{Sink, SinkExt};
 use futures_util::stream::{FusedStream, Stream};
+use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 use wsstats::adapter::{Observed, Tap};
 use wsstats::{Attribute, Connection, MessageType, Processing};
 
@@ -39,6 +40,25 @@ impl<S> WebSocketStream<S> {
     {
         let connection = inner.get_ref().connection();
         WebSocketStream { inner, connection }
+    }
+
+    /// Takes over a stream whose handshake another library has done, as
+    /// [`tokio_tungstenite::WebSocketStream::from_raw_socket`] does, and observes its
+    /// connection: that of
+    /// [`ServerHandshake::tapped`](wsstats::ServerHandshake::tapped) or
+    /// [`ClientHandshake::tapped`](wsstats::ClientHandshake::tapped).
+    pub async fn from_raw_socket(
+        observed: Option<Observed>,
+        stream: S,
+        role: Role,
+        config: Option<WebSocketConfig>,
+    ) -> WebSocketStream<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut tap = Tap::new(stream);
+        tap.open(observed, &HeaderMap::new());
+        WebSocketStream::new(tokio_tungstenite::WebSocketStream::from_raw_socket(tap, role, config).await)
     }
 
     /// The connection as the agent knows it, for what only the application knows:
