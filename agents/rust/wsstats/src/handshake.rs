@@ -81,6 +81,15 @@ impl ServerHandshake {
         self
     }
 
+    /// Says when the handshake began, where that was before it was told of.
+    #[must_use]
+    pub fn began(mut self, start: SystemTime) -> ServerHandshake {
+        if let Some(up) = &mut self.0.0 {
+            up.start = Some(start);
+        }
+        self
+    }
+
     /// Sets in the 101's headers what lets both ends share the connection's id.
     pub fn set_headers(&self, headers: &mut HeaderMap) {
         let Some(up) = &self.0.0 else { return };
