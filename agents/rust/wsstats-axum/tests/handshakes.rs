@@ -235,7 +235,7 @@ async fn not_observed() {
 
 /// Two layers are as good as one.
 ///
-/// Red when: a connection is observed twice.
+/// Red when: a connection or a refusal is recorded twice.
 #[tokio::test]
 async fn two_layers() {
     let observer = Observer::start().await;
@@ -243,5 +243,8 @@ async fn two_layers() {
     let served = Served::start(Router::new().route("/chat", any(hello)).layer(layer.clone()).layer(layer)).await;
     say_goodbye(tokio_tungstenite::connect_async(served.url()).await.unwrap().0).await;
     observer.close().await;
-    observer.wait("handshake", 1).await;
+    let nowhere = format!("ws://{}/nowhere", served.address);
+    assert!(tokio_tungstenite::connect_async(nowhere).await.is_err());
+    let handshakes = observer.of("handshake").await;
+    assert_eq!(handshakes.len(), 2, "{handshakes:#?}");
 }

@@ -225,10 +225,13 @@ async fn abnormal_ends() {
 #[tokio::test]
 async fn limits_are_kept() {
     let (near, far) = (Observer::start().await, Observer::start().await);
-    let accept = |ws: Ws| {
-        ws.max_message_size(4).max_frame_size(4).secure().on_upgrade(async |mut ws| {
-            assert!(ws.next().await.unwrap().is_ok());
-            assert!(ws.next().await.unwrap().is_err());
+    let (tell, mut told) = tokio::sync::mpsc::channel(2);
+    let accept = move |ws: Ws| {
+        let tell = tell.clone();
+        ws.max_message_size(4).max_frame_size(4).secure().on_upgrade(async move |mut ws| {
+            for _ in 0..2 {
+                tell.send(ws.next().await.unwrap().is_ok()).await.unwrap();
+            }
         })
     };
     let served = Served::start(warp::path("chat").and(wsstats_warp::ws(far.agent.clone())).map(accept)).await;
@@ -236,6 +239,7 @@ async fn limits_are_kept() {
     client.send(Message::text("four")).await.unwrap();
     client.send(Message::text("fives")).await.unwrap();
     to_the_end(client).await;
+    assert_eq!((told.recv().await, told.recv().await), (Some(true), Some(false)));
     far.wait("close", 1).await;
     assert_eq!(far.of("handshake").await[0]["ws.url"], served.url().replace("ws:", "wss:"));
     assert_eq!(far.messages("receive").await[0], "text 1 4 in 1");
