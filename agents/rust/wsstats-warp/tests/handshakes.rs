@@ -201,14 +201,22 @@ async fn not_observed() {
     assert!(observer.all().await.is_empty());
 }
 
-/// Red when: [`WebSocket::close`] sends no close frame, or the close is not recorded.
+/// Red when: a pong of the application or [`WebSocket::close`] is not what it says, or not
+/// recorded.
 #[tokio::test]
 async fn closed_by_the_server() {
     let observer = Observer::start().await;
-    let close = |ws: Ws| ws.on_upgrade(async |ws| ws.close().await.unwrap());
+    let close = |ws: Ws| {
+        ws.on_upgrade(async |mut ws| {
+            ws.send(warp::ws::Message::pong("unasked")).await.unwrap();
+            ws.close().await.unwrap();
+        })
+    };
     let served = Served::start(wsstats_warp::ws(observer.agent.clone()).map(close)).await;
     let mut client = tokio_tungstenite::connect_async(served.url()).await.unwrap().0;
+    assert_eq!(client.next().await.unwrap().unwrap(), Message::Pong("unasked".into()));
     assert_eq!(client.next().await.unwrap().unwrap(), Message::Close(None));
     let (code, _, initiator, _) = observer.close().await;
     assert_eq!((code, initiator.as_str()), (1005, "local"));
+    assert_eq!(observer.messages("pong").await, [" 1 7 in 0"]);
 }
