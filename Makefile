@@ -77,6 +77,10 @@ example-voice: ## start a voice assistant and a speaker, on localhost:8393
 example-chat example-notify example-voice: example-%: check $(DEMO)
 	@exec build/$*
 
+.PHONY: example-rust-chat
+example-rust-chat: ## start a chat in Rust, on localhost:8392; it needs cargo
+	@cd agents/rust && exec cargo run --quiet --locked -p rust-chat
+
 .PHONY: test
 test: check $(COLLECTOR) $(DEMO) $(TOOL) $(PEERS) $(NODE) $(K6) ## test every module, the whole path included; coverage is shown and held over 85 %
 	@scripts/rust test
