@@ -97,7 +97,7 @@ func TestRustAgent(t *testing.T) {
 func TestRustAggregates(t *testing.T) {
 	const connections, rounds = 5, 400
 	c := startCollector(t, "receivers::wsstats::traces::sampling::ratio: 0.1")
-	cmd := exec.Command(rustExample(t, "conversation"), "ws://"+c.endpoint, fmt.Sprint(connections))
+	cmd := exec.Command(rustExample(t, "wsstats", "conversation"), "ws://"+c.endpoint, fmt.Sprint(connections))
 	cmd.Env = append(os.Environ(), "WSSTATS_AGGREGATES=100")
 	talk, err := cmd.StdinPipe()
 	require.NoError(t, err)
