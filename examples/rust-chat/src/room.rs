@@ -114,6 +114,7 @@ impl Chat {
         }
         drop(posted);
         self.leave(&mut member);
+        drop(ws); // its close is recorded before it counts as gone
     }
 
     /// Acts on one message of a member: what it sends is in that message's trace.

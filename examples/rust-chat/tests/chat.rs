@@ -110,7 +110,7 @@ async fn two_people_in_a_room() {
     let all = far.all().await;
     let events = all.len() as u64;
     for (key, want) in [("observed", events), ("acknowledged", events), ("rejected", 0)] {
-        assert_eq!(said["agent"][key], want, "{key}");
+        assert_eq!(said["agent"][key], want, "{key}: {said} {all:#?}");
     }
     assert!(said["agent"]["dropped"].as_object().unwrap().values().all(|n| n == 0));
     let closes: Vec<_> = far.of("close").await.iter().map(|close| close["ws.close.code"].clone()).collect();

@@ -52,6 +52,10 @@
 //! as long as the connection. Where that is not wanted, leave it first:
 //! `tracing::Span::none().in_scope(|| ws.on_upgrade(callback))`.
 //!
+//! axum's graceful shutdown does not wait for these tasks. What happens on a connection
+//! after [`Agent::shutdown`](wsstats::Agent::shutdown) is not recorded, so an application
+//! ends its connections first.
+//!
 //! # Limits
 //!
 //! - The peer's address is known where the router is served by
