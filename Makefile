@@ -78,7 +78,7 @@ example-chat example-notify example-voice: example-%: check $(DEMO)
 	@exec build/$*
 
 .PHONY: example-rust-chat
-example-rust-chat: ## start a chat in Rust, on localhost:8392; it needs cargo
+example-rust-chat: ## start a chat in Rust, on localhost:8394; it needs cargo
 	@cd agents/rust && exec cargo run --quiet --locked -p rust-chat
 
 .PHONY: test

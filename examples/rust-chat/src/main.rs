@@ -2,7 +2,7 @@
 //! wsstats receiver:
 //!
 //! ```text
-//! rust-chat [ADDRESS] # to listen at, default localhost:8392
+//! rust-chat [ADDRESS] # to listen at, default localhost:8394
 //! ```
 //!
 //! It speaks the protocol of `examples/chat`. The receiver is that of `WSSTATS_ENDPOINT`,
@@ -42,7 +42,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "localhost:8392".to_owned());
+    let address = std::env::args().nth(1).unwrap_or_else(|| "localhost:8394".to_owned());
     let listener = TcpListener::bind(address).await?;
     let agent = Agent::builder().service_name("rust-chat").build()?;
     let chat = Arc::new(Chat::new(agent.clone()));
