@@ -22,7 +22,7 @@ pub fn layer(agent: Agent) -> ObserveLayer {
     ObserveLayer { agent, secure: false }
 }
 
-/// What [`layer`] makes.
+/// What [`layer()`] makes.
 #[derive(Clone, Debug)]
 pub struct ObserveLayer {
     agent: Agent,

@@ -1,7 +1,7 @@
 //! Observes the WebSocket connections of [axum] and reports them to an OpenTelemetry
 //! Collector that runs the wsstats receiver.
 //!
-//! A router gets a [`layer`] with an [`Agent`](wsstats::Agent), and handlers take
+//! A router gets a [`layer()`] with an [`Agent`](wsstats::Agent), and handlers take
 //! [`WebSocketUpgrade`] from here in place of axum's. Messages, close frames, errors and
 //! rejections stay axum's:
 //!

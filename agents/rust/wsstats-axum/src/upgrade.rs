@@ -26,7 +26,7 @@ use crate::pending::Pending;
 use crate::socket::WebSocket;
 
 /// An [`axum::extract::ws::WebSocketUpgrade`] whose connection is observed, where its
-/// router has a [`layer`](crate::layer). It takes and refuses the same requests, by the
+/// router has a [`layer()`](crate::layer()). It takes and refuses the same requests, by the
 /// same rejections.
 #[must_use]
 pub struct WebSocketUpgrade<F = DefaultOnFailedUpgrade> {

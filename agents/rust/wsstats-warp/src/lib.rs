@@ -2,7 +2,7 @@
 //! Collector that runs the wsstats receiver.
 //!
 //! [`ws`] takes the place of [`warp::ws()`](warp::ws()), with an [`Agent`](wsstats::Agent); messages
-//! and rejections stay warp's. [`refusals`] around all routes records the requests for a
+//! and rejections stay warp's. [`refusals()`] around all routes records the requests for a
 //! WebSocket that are refused:
 //!
 //! ```no_run
@@ -53,7 +53,7 @@
 //!   made outside of it.
 //! - A connection counts as `ws` unless [`Ws::secure`] says `wss`.
 //! - The filters of a request run before it is known which of them answers it. So a
-//!   handshake is recorded when [`Ws::on_upgrade`] is called, or by [`refusals`]; one of a
+//!   handshake is recorded when [`Ws::on_upgrade`] is called, or by [`refusals()`]; one of a
 //!   client that leaves before is not.
 
 mod message;
