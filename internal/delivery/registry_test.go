@@ -3,6 +3,7 @@ package delivery
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -296,6 +297,7 @@ func TestRegistryUnderLoad(t *testing.T) {
 				}
 				select {
 				case i.Hold() <- struct{}{}:
+					runtime.Gosched() // others come for it meanwhile, on one core too
 					work(i)
 					if random.IntN(2) == 0 {
 						select {
