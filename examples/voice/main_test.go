@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -185,15 +184,19 @@ func TestShutdownClosesWith1001(t *testing.T) {
 	assert.Equal(t, 1, r.Events("voice-server")["1001"])
 }
 
+// singing is told of what people are to see: from the first of it on, a session is under way.
+type singing func()
+
+func (s singing) Write(p []byte) (int, error) {
+	s()
+	return len(p), nil
+}
+
 // Red when: a choir goes on after an error, or leaves a connection behind.
 func TestSpeakersStop(t *testing.T) {
 	_, url, _ := startAssistant(t, time.Millisecond)
 	ctx, cancel := context.WithCancel(t.Context())
-	c := &choir{out: io.Discard, dialer: websocket.DefaultDialer, url: url, pace: time.Millisecond, speakers: 2}
-	go func() {
-		time.Sleep(50 * time.Millisecond) // somewhere in a session
-		cancel()
-	}()
+	c := &choir{out: singing(cancel), dialer: websocket.DefaultDialer, url: url, pace: time.Millisecond, speakers: 2}
 	require.NoError(t, c.run(ctx))
 	c.url = "ws://127.0.0.1:1/"
 	require.ErrorContains(t, c.run(t.Context()), "speaker 2: dial ws://127.0.0.1:1/")
